@@ -1,0 +1,60 @@
+# Everything a person does here, one word each. `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick check format bench fuzz prove lock clean debian-packages
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# A stamp per lock file: installed once, again only when the lock or the project changes.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "proofload needs Python 3.11 or newer, got $$($(PYTHON) --version); name one with: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "no venv module: on Debian, apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.%.stamp: requirements/%.lock pyproject.toml | $(VENV)/bin/python
+	@echo "installing the locked dependencies ($*) into $(VENV) ..."
+	@$(PIP) install --require-hashes -r requirements/$*.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(VENV)/.demo.stamp ## Prove the reference system's controls (ARGS="TC-RL-001 --defect rl.limit_plus_one")
+	@$(BIN)/proofload demo $(ARGS)
+
+test: $(VENV)/.demo.stamp $(VENV)/.dev.stamp debian-packages ## Install what the tests need and run them all
+	@$(BIN)/pytest -n 4 --dist loadgroup -m "not alone" $(ARGS)
+	@$(BIN)/pytest -m alone $(ARGS)
+
+quick: $(VENV)/.demo.stamp $(VENV)/.dev.stamp ## Run the tests that need no server and take no time
+	@$(BIN)/pytest -n 2 -q tests/unit tests/property $(ARGS)
+
+check: $(VENV)/.demo.stamp $(VENV)/.dev.stamp ## Check format, lint, types, architecture and doctests
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest -q --doctest-modules -p no:cacheprovider src/proofload
+
+format: $(VENV)/.dev.stamp ## Format the code and apply safe fixes
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.demo.stamp $(VENV)/.bench.stamp debian-packages ## Measure against k6, Locust, wrk and aiohttp in one run
+	@$(BIN)/python benchmarks/engine.py $(ARGS)
+
+fuzz: $(VENV)/.demo.stamp $(VENV)/.fuzz.stamp ## Fuzz the HTTP parser for a minute
+	@$(BIN)/python tests/fuzz_http1.py -max_total_time=60 $(ARGS)
+
+lock: ## Write the lock files anew from pyproject.toml (needs uv)
+	@scripts/lock.sh
+
+debian-packages:
+	@scripts/debian-packages.sh
+
+clean: ## Remove what the other commands made, bundles excepted
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Pure judgement: policy, history and ledgers in, findings out. No I/O, no clock, no unseeded chance."""

@@ -1,0 +1,161 @@
+"""What each control promises, as the target file declares it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from proofload.core.units import NS_PER_SECOND
+from proofload.plan.values import Declared, DurationNs
+
+Algorithm = Literal["fixed_window", "sliding_log", "sliding_window_counter", "token_bucket", "gcra", "leaky_bucket"]
+
+
+class RateLimitHeaders(Declared):
+    """The names of the headers that tell a client its allowance, and the units they are in. Null: not promised."""
+
+    limit: str | None = "X-RateLimit-Limit"
+    remaining: str | None = "X-RateLimit-Remaining"
+    reset: str | None = "X-RateLimit-Reset"
+    reset_unit: Literal["epoch_seconds", "epoch_milliseconds", "delta_seconds"] = "epoch_seconds"
+    retry_after: str | None = "Retry-After"
+    """On rejections only; seconds or an HTTP date."""
+    ietf: bool = False
+    """The draft's structured fields `RateLimit` and `RateLimit-Policy` are promised as well."""
+
+
+class RateLimitPolicy(Declared):
+    """A promise to admit no more than `limit` requests in each `window` for each key."""
+
+    name: str = "gateway"
+    scope: Literal["client_ip", "user", "global"] = "client_ip"
+    """What a key is: each client address, each authenticated user, or one key for all."""
+    limit: int = Field(ge=1, le=1_000_000)
+    window: DurationNs = Field(ge=NS_PER_SECOND // 100)
+    algorithm: Algorithm = "fixed_window"
+    alignment: Literal["first_request", "clock"] = "first_request"
+    """Where a fixed window begins: at a key's first request, or at whole multiples of the window on the clock."""
+    burst: int | None = Field(default=None, ge=0)
+    """Bucket size of token_bucket, gcra and leaky_bucket, in requests; null means `limit`."""
+    applies_to: tuple[str, ...] = ("/*",)
+    """Path globs that the limit covers."""
+    exempt: tuple[str, ...] = ()
+    """Paths that are never limited."""
+    probe: str
+    """The operation that spends the allowance in a test: cheap, and without effects that matter."""
+    status: int = Field(default=429, ge=400, le=599)
+    code: str | None = None
+    """The stable error code in the JSON body of a rejection, where there is one."""
+    headers: RateLimitHeaders = RateLimitHeaders()
+    when_store_is_down: Literal["open", "closed"] | None = None
+    """What the limiter promises when it cannot reach its store; null where it promises nothing."""
+    service: str | None = None
+    """The service whose own limit this is; null for the gateway's limit over all of them."""
+
+
+class CircuitBreakerPolicy(Declared):
+    """A promise to stop calling a failing service, to answer at once meanwhile, and to try again later."""
+
+    service: str
+    operation: str
+    """An operation that reaches the service through the gateway and normally succeeds."""
+    failing_operation: str | None = None
+    """An operation that the service answers with a 4xx; it must never count as a failure."""
+    failures: int = Field(default=5, ge=1)
+    """Consecutive failures that open the circuit."""
+    ratio: float | None = Field(default=None, gt=0, le=1)
+    """Share of failures in `ratio_window` that opens the circuit, in place of a consecutive count."""
+    ratio_window: DurationNs | None = None
+    minimum_calls: int = Field(default=1, ge=1)
+    """Calls in the window below which the ratio is not looked at."""
+    open_for: DurationNs = 60 * NS_PER_SECOND
+    half_open_trials: int = Field(default=1, ge=1)
+    """Trial requests that half-open lets through at one time."""
+    successes: int = Field(default=3, ge=1)
+    """Successful trials that close the circuit."""
+    status_when_open: int = 503
+    code_when_open: str | None = "CIRCUIT_OPEN"
+    retry_after: str | None = "Retry-After"
+    fail_fast_within: DurationNs = NS_PER_SECOND // 4
+    """How long a rejection may take at the most."""
+
+
+class LockPolicy(Declared):
+    """A promise that operations on one user happen one at a time."""
+
+    name: str
+    operation: str
+    """The operation that takes the lock."""
+    kind: Literal["deposit", "withdraw", "order", "other"] = "other"
+    on_contention: Literal["reject", "wait"] = "reject"
+    status: int = 503
+    code: str | None = "LOCK_CONTENTION"
+    expires_after: DurationNs = 5 * NS_PER_SECOND
+    holds_at_least: DurationNs | None = None
+    """How long the operation surely holds the lock; without it exactly-one-of-N may not be told."""
+    concurrency: int = Field(default=10, ge=2, le=200)
+    """How many requests a test releases at once."""
+
+
+class MetricsPolicy(Declared):
+    """Where the target counts its requests, and under which names."""
+
+    url: str | None = None
+    """The /metrics endpoint of the gateway."""
+    prometheus: str | None = None
+    """A Prometheus server that scrapes the target, to be asked as well."""
+    requests_total: str = "http_requests_total"
+    labels: dict[str, str] = Field(default_factory=lambda: {"route": "route", "method": "method", "status": "status"})
+    """What we call a label, to what the target calls it."""
+    error_bound: float = Field(default=0.01, gt=0, lt=1)
+    """The declared bound on the error of a count; 0 is expected."""
+
+
+class AuditPolicy(Declared):
+    """Where the target writes its security events, and what each entry must hold."""
+
+    files: tuple[str, ...] = ()
+    """Paths or globs of JSON-lines files, rotated ones included."""
+    loki: str | None = None
+    """Address of a Loki server that receives the log."""
+    loki_query: str | None = None
+    required_fields: tuple[str, ...] = ("time", "event", "user", "ip", "request_id")
+    fields: dict[str, str] = Field(default_factory=dict)
+    """What we call a field, to what the target calls it."""
+    events: dict[str, str] = Field(default_factory=dict)
+    """What we call an event (login_failed), to what the target calls it."""
+    arrives_within: DurationNs = 5 * NS_PER_SECOND
+
+
+class LatencyPolicy(Declared):
+    """What is promised of response times; without bounds the figures become a baseline."""
+
+    operations: tuple[str, ...] = ()
+    """The operations to measure; empty means every operation that has no lasting effect."""
+    p90_within: DurationNs | None = None
+    p99_within: DurationNs | None = None
+
+
+class OverloadPolicy(Declared):
+    """What is promised beyond capacity."""
+
+    operation: str
+    health: str
+    """The operation that must stay answerable."""
+    keeps: float = Field(default=0.7, gt=0, le=1)
+    """Share of the peak goodput that must remain at twice the capacity."""
+    rejects_with: tuple[int, ...] = (429, 503)
+    recovers_within: DurationNs = 30 * NS_PER_SECOND
+
+
+class Policies(Declared):
+    """All controls that the target declares; what is absent is not tested, and said to be SKIPPED."""
+
+    rate_limit: tuple[RateLimitPolicy, ...] = ()
+    circuit_breaker: tuple[CircuitBreakerPolicy, ...] = ()
+    locks: tuple[LockPolicy, ...] = ()
+    metrics: MetricsPolicy | None = None
+    audit: AuditPolicy | None = None
+    latency: LatencyPolicy | None = None
+    overload: OverloadPolicy | None = None

@@ -1,0 +1,1 @@
+"""The types of what happened, and their form on disk. Records decide nothing and send nothing."""

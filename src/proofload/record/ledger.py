@@ -1,0 +1,62 @@
+"""What was counted, by whom: readings of counters and entries of audit logs, as read and not yet judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One series at one instant: `name{labels} value`, raw, never a rate."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one source of counters said. The values held at some instant inside [asked_ns, answered_ns]."""
+
+    source: str
+    label: str
+    """What the reading was taken for, such as `TC-MON-001/before`."""
+    asked_ns: int
+    answered_ns: int
+    samples: tuple[Sample, ...]
+    error: str = ""
+    """Why nothing could be read; the samples are then empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One line of an audit log, as found."""
+
+    source: str
+    """The file or stream that it stood in."""
+    line: int
+    """Its place in that source, from 1."""
+    text: str
+    """The line as it stood, without its end."""
+    fields: Mapping[str, object] | None
+    """The JSON object that the line holds, or None where it holds none."""
+    read_ns: int
+    """When it was read; it was written before that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledgers:
+    """Everything read from the target's own books in a run."""
+
+    readings: tuple[Reading, ...] = ()
+    audit: tuple[AuditEntry, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What else was learnt, by name, such as `audit.error` where the log could not be read."""
+
+    def reading(self, label: str, source: str | None = None) -> Reading | None:
+        """Return the first reading taken for `label`, from `source` where one is named."""
+        for reading in self.readings:
+            if reading.label == label and source in (None, reading.source):
+                return reading
+        return None

@@ -1,0 +1,1 @@
+"""Shows verdicts to people and machines; decides nothing."""
