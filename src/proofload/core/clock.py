@@ -30,9 +30,9 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clocks."""
 
-    def now_ns(self) -> int:
-        """Return `time.perf_counter_ns()`: CLOCK_MONOTONIC on Linux, one clock for all processes of a machine."""
-        return time.perf_counter_ns()
+    # The function itself, not a method around it: the engine reads it twice for every request.
+    now_ns = staticmethod(time.perf_counter_ns)
+    """CLOCK_MONOTONIC on Linux: one clock for all processes of a machine."""
 
     def wall_ns(self) -> int:
         """Return nanoseconds since the Unix epoch."""

@@ -1,0 +1,236 @@
+"""Rows as they are made: 64 bytes each in memory, in files past a set size, and the history made from them."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from proofload.core.errors import ToolError
+from proofload.record.exchange import NEVER_NS, Ending, Fault
+from proofload.record.history import HEADER_PREFIX, History
+
+CHUNK_BITS = 16
+CHUNK_ROWS = 1 << CHUNK_BITS
+ROW_BYTES = 64
+PLANNED = 200
+"""In the place of an ending (which is stored plus one, so that 0 means no row): planned, and not ended yet."""
+
+PLAN = struct.Struct("<qqIIIHHHHB")
+"""Written when a row is made: intended, sent, user, connection, out, workload, operation, source, tag, PLANNED."""
+END = struct.Struct("<BBHI4xqq")
+"""Written when it ends, from END_AT: ending + 1, fault, status, in, first byte, done."""
+SENT = struct.Struct("<qII")
+"""Written from SENT_AT where a request had to wait for its connection: sent, user, connection."""
+END_AT = 36
+SENT_AT = 8
+
+DTYPE = np.dtype(
+    [
+        ("intended_ns", "<i8"),
+        ("sent_ns", "<i8"),
+        ("user", "<u4"),
+        ("connection", "<u4"),
+        ("bytes_out", "<u4"),
+        ("workload", "<u2"),
+        ("operation", "<u2"),
+        ("source", "<u2"),
+        ("tag", "<u2"),
+        ("ending", "u1"),
+        ("fault", "u1"),
+        ("status", "<u2"),
+        ("bytes_in", "<u4"),
+        ("pad", "V4"),
+        ("first_byte_ns", "<i8"),
+        ("done_ns", "<i8"),
+    ]
+)
+assert DTYPE.itemsize == END_AT + END.size == ROW_BYTES
+
+
+class Names:
+    """A table of texts, each with a number that rows hold in its place."""
+
+    __slots__ = ("_numbers", "texts")
+
+    _MOST = 65_000
+
+    def __init__(self, texts: Sequence[str] = ()) -> None:
+        self.texts: list[str] = []
+        self._numbers: dict[str, int] = {}
+        for text in texts:
+            self.number(text)
+
+    def number(self, text: str) -> int:
+        """Return the number of a text, a new one where it is new; past the table's size all share `(other)`."""
+        found = self._numbers.get(text)
+        if found is None:
+            if len(self.texts) >= self._MOST:
+                text = "(other)"
+            found = self._numbers.setdefault(text, len(self.texts))
+            if found == len(self.texts):
+                self.texts.append(text)
+        return found
+
+
+class Rows:
+    """The rows of one generator, and beside them, where there are any, headers, bodies and own request ids."""
+
+    def __init__(self, keep_headers: Sequence[str], id_prefix: str, spill: Path | None, memory_rows: int) -> None:
+        self.header_names = tuple(name.lower() for name in keep_headers)
+        self.id_prefix = id_prefix
+        self.workloads = Names()
+        self.operations = Names()
+        self.sources = Names([""])
+        self.tags = Names([""])
+        self.made = 0
+        self.chunk: mmap.mmap
+        """Where the row made next goes."""
+        self.finished = array("Q")
+        """Rows that have ended since the statistics last looked."""
+        self.kept: list[tuple[int, tuple[tuple[int, str], ...]]] = []
+        self.bodies: dict[int, bytes] = {}
+        self.own_ids: dict[int, str] = {}
+        self._spill = spill
+        self._memory_chunks = memory_rows // CHUNK_ROWS
+        self._chunks: list[mmap.mmap | None] = []
+        self._left: list[int] = []
+
+    def new_chunk(self) -> mmap.mmap:
+        """Return the memory for the next CHUNK_ROWS rows: pages of a file once enough lie in memory."""
+        size = CHUNK_ROWS * ROW_BYTES
+        if self._spill is not None and len(self._chunks) >= self._memory_chunks:
+            chunk = _file_chunk(self._path(len(self._chunks)), size)
+        else:
+            chunk = mmap.mmap(-1, size)
+        self.chunk = chunk
+        self._chunks.append(chunk)
+        self._left.append(CHUNK_ROWS)
+        return chunk
+
+    def add_ended(self, intended_ns: int, user: int, workload: int, operation: int, fault: Fault) -> int:
+        """Append a row for a request that was planned and never begun. Return its number."""
+        row = self.made
+        chunk = self.chunk if row & (CHUNK_ROWS - 1) else self.new_chunk()
+        at = (row & (CHUNK_ROWS - 1)) * ROW_BYTES
+        PLAN.pack_into(chunk, at, intended_ns, NEVER_NS, user, 0, 0, workload, operation, 0, 0, PLANNED)
+        END.pack_into(chunk, at + END_AT, Ending.DROPPED + 1, fault, 0, 0, NEVER_NS, NEVER_NS)
+        self.made = row + 1
+        self.finished.append(row)
+        return row
+
+    def take_finished(self) -> NDArray[Any]:
+        """Return the rows that ended since the last call, and let go of chunks whose rows have all ended."""
+        numbers = np.frombuffer(self.finished, dtype=np.uint64).astype(np.int64)
+        del self.finished[:]
+        if not len(numbers):
+            return np.empty(0, dtype=DTYPE)
+        chunk_of = numbers >> CHUNK_BITS
+        parts = []
+        for index in np.unique(chunk_of):
+            chunk = self._chunks[index]
+            assert chunk is not None
+            inside = numbers[chunk_of == index] & (CHUNK_ROWS - 1)
+            parts.append(np.frombuffer(chunk, dtype=DTYPE)[inside])
+            self._left[index] -= len(inside)
+            if self._left[index] == 0 and self._spill is not None and index >= self._memory_chunks:
+                chunk.close()
+                self._chunks[index] = None
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def history(self) -> History:
+        """Return the history of all rows made so far; rows not yet ended are UNKNOWN, STOPPED."""
+        return History.concat(list(self.parts())) if self.made else History.empty()
+
+    def parts(self) -> Iterator[History]:
+        """Yield the history in parts of CHUNK_ROWS rows."""
+        for index in range(len(self._chunks)):
+            first = index * CHUNK_ROWS
+            table = self._table(index)[: max(0, self.made - first)]
+            if len(table):
+                yield History(self._frame(table, first))
+
+    def close(self) -> None:
+        """Give the memory back; the rows are gone but for what lies in files."""
+        for chunk in self._chunks:
+            if chunk is not None:
+                chunk.close()
+        self._chunks.clear()
+
+    def _path(self, index: int) -> Path:
+        assert self._spill is not None
+        return self._spill / f"rows-{index:06d}.bin"
+
+    def _table(self, index: int) -> NDArray[Any]:
+        chunk = self._chunks[index]
+        if chunk is None:
+            return np.fromfile(self._path(index), dtype=DTYPE)
+        return np.frombuffer(chunk[:], dtype=DTYPE).copy()
+
+    def _frame(self, table: NDArray[Any], first: int) -> pl.DataFrame:
+        close_open_rows(table)
+        last = first + len(table)
+        columns: dict[str, pl.Series] = {
+            "workload": _texts(self.workloads, table["workload"]),
+            "operation": _texts(self.operations, table["operation"]),
+            "user": pl.Series(table["user"]),
+            "source": _texts(self.sources, table["source"]),
+            "connection": pl.Series(table["connection"]),
+        }
+        columns |= {name: pl.Series(table[name]) for name in ("intended_ns", "sent_ns", "first_byte_ns", "done_ns")}
+        columns["ending"] = pl.Series(table["ending"] - 1)
+        columns |= {name: pl.Series(table[name]) for name in ("fault", "status", "bytes_out", "bytes_in")}
+        ids = [f"{self.id_prefix}{row:010x}" for row in range(first, last)]
+        for row, own in self.own_ids.items():
+            if first <= row < last:
+                ids[row - first] = own
+        columns["request_id"] = pl.Series(ids, dtype=pl.String)
+        columns |= self._kept_columns(first, last)
+        if table["tag"].any():
+            columns["tag"] = _texts(self.tags, table["tag"])
+        return pl.DataFrame({name: series.alias(name) for name, series in columns.items()})
+
+    def _kept_columns(self, first: int, last: int) -> dict[str, pl.Series]:
+        columns: dict[str, pl.Series] = {}
+        if self.kept:
+            values: list[list[str | None]] = [[None] * (last - first) for _ in self.header_names]
+            for row, pairs in self.kept:
+                if first <= row < last:
+                    for header, text in pairs:
+                        values[header][row - first] = text
+            for name, column in zip(self.header_names, values, strict=True):
+                columns[HEADER_PREFIX + name] = pl.Series(column, dtype=pl.String)
+        if self.bodies:
+            columns["body"] = pl.Series([self.bodies.get(row) for row in range(first, last)], dtype=pl.Binary)
+        return columns
+
+
+def close_open_rows(table: NDArray[Any]) -> None:
+    """End the rows that were planned and never ended: nobody can say what the target did with them."""
+    still_open = table["ending"] == PLANNED
+    table["ending"][still_open] = Ending.UNKNOWN + 1
+    table["fault"][still_open] = Fault.STOPPED
+    for name in ("first_byte_ns", "done_ns"):
+        table[name][still_open] = NEVER_NS
+
+
+def _texts(names: Names, numbers: NDArray[Any]) -> pl.Series:
+    return pl.Series(names.texts, dtype=pl.String).gather(pl.Series(numbers.astype(np.uint32))).cast(pl.Categorical)
+
+
+def _file_chunk(path: Path, size: int) -> mmap.mmap:
+    try:
+        with path.open("x+b") as file:
+            # Reserve the blocks now: a full disk must be an error here, not a SIGBUS at some later row.
+            os.posix_fallocate(file.fileno(), 0, size)
+            return mmap.mmap(file.fileno(), size)
+    except OSError as error:
+        raise ToolError(f"{path}: got {error}, expected room for {size} bytes of rows; free some space") from error

@@ -1,0 +1,100 @@
+"""Running totals of a generator, folded from its rows in large steps: flat memory, and next to nothing per request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proofload.record.delivery import Lag
+from proofload.record.exchange import Ending, Fault
+from proofload.record.histogram import DelayHistogram
+
+LATE_NS = 10_000_000
+_MOST_WORKLOADS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How a run stands, for people to look at while it goes on."""
+
+    elapsed_ns: int
+    planned: int
+    sent: int
+    answered: int
+    not_sent: int
+    unknown: int
+    dropped: int
+    in_flight: int
+    by_status: Mapping[int, int]
+    by_fault: Mapping[str, int]
+    users: int
+    response: Lag
+    """From intended time."""
+    service: Lag
+    p95_ns: int
+    """Of the response time."""
+    checks: Mapping[str, tuple[int, int]]
+    user_errors: int
+
+
+class Stats:
+    """Adds up ended rows."""
+
+    def __init__(self) -> None:
+        self.endings = np.zeros((_MOST_WORKLOADS, len(Ending)), dtype=np.int64)
+        self.statuses = np.zeros(1_000, dtype=np.int64)
+        self.faults = np.zeros(len(Fault), dtype=np.int64)
+        self.first_sent_ns: dict[int, int] = {}
+        self.last_sent_ns: dict[int, int] = {}
+        self.service = DelayHistogram()
+        self.response = DelayHistogram()
+        self.send_lag = DelayHistogram()
+        self.loop_lag = DelayHistogram()
+        self.late = 0
+
+    def add_rows(self, table: NDArray[Any]) -> None:
+        """Count rows that have ended."""
+        if not len(table):
+            return
+        ending = table["ending"].astype(np.int64) - 1
+        workload = table["workload"].astype(np.int64)
+        for number in np.unique(workload):
+            mine = workload == number
+            self.endings[number] += np.bincount(ending[mine], minlength=len(Ending))
+            sent = table["sent_ns"][mine]
+            sent = sent[sent >= 0]
+            if len(sent):
+                low, high = int(sent.min()), int(sent.max())
+                self.first_sent_ns[number] = min(low, self.first_sent_ns.get(number, low))
+                self.last_sent_ns[number] = max(high, self.last_sent_ns.get(number, high))
+        answered = table[ending == Ending.ANSWERED]
+        self.statuses += np.bincount(np.minimum(answered["status"], 999), minlength=1_000)
+        self.faults += np.bincount(table["fault"], minlength=len(Fault))
+        self.service.add(answered["done_ns"] - answered["sent_ns"])
+        self.response.add(answered["done_ns"] - answered["intended_ns"])
+
+    def add_lags(self, lags_ns: list[int]) -> None:
+        """Count delays of arrivals whose connection stood open."""
+        lags = np.array(lags_ns, dtype=np.int64)
+        self.late += int((lags > LATE_NS).sum())
+        self.send_lag.add(lags)
+
+    def add_loop_lags(self, lags_ns: list[int]) -> None:
+        """Count how late the loop came back to a timer."""
+        self.loop_lag.add(np.array(lags_ns, dtype=np.int64))
+
+    def total(self, ending: Ending) -> int:
+        """Return how many rows ended so."""
+        return int(self.endings[:, ending].sum())
+
+    def by_status(self) -> dict[int, int]:
+        """Return the answers by status."""
+        return {int(status): int(self.statuses[status]) for status in np.flatnonzero(self.statuses)}
+
+    def by_fault(self) -> dict[str, int]:
+        """Return what was not answered by the name of its fault."""
+        return {Fault(int(number)).name: int(self.faults[number]) for number in np.flatnonzero(self.faults) if number}
