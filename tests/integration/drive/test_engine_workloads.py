@@ -44,6 +44,8 @@ class Server:
         self.answer = answer
         self.heads: list[bytes] = []
         self.peers: list[tuple[str, int]] = []
+        self.busy = asyncio.Event()
+        """Set once twenty requests have come."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -54,6 +56,8 @@ class Server:
                 if at >= 0:
                     head += await reader.readexactly(int(lower[at + 15 : lower.find(b"\r", at)]))
                 self.heads.append(head)
+                if len(self.heads) >= 20:
+                    self.busy.set()
                 self.peers.append(writer.get_extra_info("peername"))
                 writer.write(self.answer(head))
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -158,7 +162,11 @@ def test_a_burst_is_intended_at_one_instant_and_sent_after_all_connections_stood
 def test_ramping_users_come_and_go() -> None:
     history, _, _ = run(
         RampingUsers(
-            name="w", run="read", stages=(Stage(60 * MS, 6), Stage(60 * MS, 0)), think=Think(MS, MS), graceful_ns=100 * MS
+            name="w",
+            run="read",
+            stages=(Stage(60 * MS, 6), Stage(60 * MS, 0)),
+            think=Think(MS, MS),
+            graceful_ns=100 * MS,
         )
     )
     spans = history.frame.group_by("user").agg(
@@ -291,12 +299,12 @@ def test_poisson_arrivals_are_the_same_for_the_same_seed() -> None:
 
 
 async def _stopped(stop: Callable[[Engine], Awaitable[None]]) -> tuple[History, Delivery]:
-    async with serving(Server()) as endpoint:
+    server = Server()
+    async with serving(server) as endpoint:
         engine = Engine(endpoint, {"read": READ})
         load = ConstantRate(name="w", run="read", rate=200, for_ns=60_000 * MS)
         task = asyncio.ensure_future(engine.run(load, ConstantUsers(name="c", run="read", users=2, for_ns=60_000 * MS)))
-        while engine.progress().answered < 20:
-            await asyncio.sleep(0.001)
+        await asyncio.wait_for(server.busy.wait(), 10)
         await stop(engine)
         if engine.delivery().stopped:
             await task
