@@ -1,0 +1,1 @@
+"""The auth service: who users are. It never sees money."""

@@ -1,0 +1,61 @@
+"""What a service counts, right over several workers.
+
+With PROMETHEUS_MULTIPROC_DIR set when prometheus_client is first imported, each worker keeps its values in files of
+that folder and a page sums them all, those of dead workers included; so a restart takes nothing back. Without it
+(tests in one process) the registry itself is shown.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+
+
+class Metrics:
+    """The counters that every service has, and a door for its own."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "http_requests_total",
+            "Every answer given to a client, by route template; /health and /metrics are no traffic.",
+            ("service", "route", "method", "status"),
+            registry=self.registry,
+        )
+        self._durations = Histogram(
+            "http_request_duration_seconds",
+            "Time from the whole head of a request to its answer.",
+            ("service", "route", "method"),
+            buckets=BUCKETS_S,
+            registry=self.registry,
+        )
+
+    def counter(self, name: str, help_text: str, labels: Iterable[str]) -> Counter:
+        """Return a new counter of this service's own."""
+        return Counter(name, help_text, tuple(labels), registry=self.registry)
+
+    def histogram(self, name: str, help_text: str, labels: Iterable[str]) -> Histogram:
+        """Return a new histogram of this service's own, in seconds."""
+        return Histogram(name, help_text, tuple(labels), buckets=BUCKETS_S, registry=self.registry)
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count one answer."""
+        # A client may invent methods; a label must not grow with its imagination.
+        known = method if method in METHODS else "OTHER"
+        self._requests.labels(self.service, route, known, str(status)).inc()
+        self._durations.labels(self.service, route, known).observe(seconds)
+
+    def page(self, extra: bytes = b"") -> bytes:
+        """Return all values of all workers in Prometheus' text format, `extra` lines behind them."""
+        registry = self.registry
+        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry) + extra

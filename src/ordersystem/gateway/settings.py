@@ -1,0 +1,67 @@
+"""Everything about the gateway that can be set, and how it is called in the environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ordersystem.common.environment import Environment
+from ordersystem.gateway.routes import SERVICES
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """So many requests in so many microseconds."""
+
+    limit: int
+    window_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """The gateway's settings, read once at the start."""
+
+    upstreams: dict[str, str]
+    redis_url: str
+    key_prefix: str
+    jwt_secret: str
+    gateway_token: str
+    rate_limit: RateLimit
+    service_limits: dict[str, RateLimit]
+    trusted_proxies: tuple[str, ...]
+    when_store_is_down: str
+    store_timeout_s: float
+    upstream_timeout_s: float
+    connect_timeout_s: float
+    upstream_connections: int
+    max_body_bytes: int
+
+
+def gateway_settings(env: Environment) -> GatewaySettings:
+    """Return the settings, or raise SettingError for the first that can't be used."""
+    window_us = round(env.seconds("GATEWAY_RATE_WINDOW", 60.0, 0.01) * 1_000_000)
+    limits = {}
+    for service in SERVICES:
+        own = env.whole(f"GATEWAY_RATE_LIMIT_{service.upper()}", 0, 0, 1_000_000)
+        if own:
+            own_window = env.seconds(f"GATEWAY_RATE_WINDOW_{service.upper()}", window_us / 1_000_000, 0.01)
+            limits[service] = RateLimit(own, round(own_window * 1_000_000))
+    return GatewaySettings(
+        upstreams={
+            service: address
+            for service in SERVICES
+            if (address := env.text(f"GATEWAY_UPSTREAM_{service.upper()}", "").rstrip("/"))
+        },
+        redis_url=env.text("REDIS_URL", "redis://127.0.0.1:6379/0"),
+        key_prefix=env.text("ORDERSYSTEM_KEY_PREFIX", "ordersystem:"),
+        jwt_secret=env.text("JWT_SECRET", ""),
+        gateway_token=env.text("GATEWAY_TOKEN", ""),
+        rate_limit=RateLimit(env.whole("GATEWAY_RATE_LIMIT", 100, 1, 1_000_000), window_us),
+        service_limits=limits,
+        trusted_proxies=env.listed("GATEWAY_TRUSTED_PROXIES"),
+        when_store_is_down=env.one_of("GATEWAY_WHEN_STORE_IS_DOWN", ("closed", "open"), "closed"),
+        store_timeout_s=env.seconds("REDIS_TIMEOUT", 1.0, 0.01),
+        upstream_timeout_s=env.seconds("GATEWAY_UPSTREAM_TIMEOUT", 5.0, 0.01),
+        connect_timeout_s=env.seconds("GATEWAY_CONNECT_TIMEOUT", 1.0, 0.01),
+        upstream_connections=env.whole("GATEWAY_UPSTREAM_CONNECTIONS", 64, 1, 4096),
+        max_body_bytes=env.whole("GATEWAY_MAX_BODY_BYTES", 1_000_000, 1),
+    )

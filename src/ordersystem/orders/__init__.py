@@ -1,0 +1,1 @@
+"""The order service: buys things with the money that the user service keeps."""

@@ -1,0 +1,1 @@
+"""The user service: what users own. Money is whole cents."""
