@@ -1,0 +1,22 @@
+"""Judges how long answers took, from the instant each was due. Never reads a clock, and never averages."""
+
+from proofload.judge.latency.attribution import attribute_bottleneck, judge_serialization
+from proofload.judge.latency.judge import judge_latency, percentiles_of
+from proofload.judge.latency.percentiles import Percentile, estimate, interval_ranks, percentile_ns, samples_needed
+from proofload.judge.latency.samples import Samples, gather
+from proofload.judge.latency.shape import LatencyBounds
+
+__all__ = [
+    "LatencyBounds",
+    "Percentile",
+    "Samples",
+    "attribute_bottleneck",
+    "estimate",
+    "gather",
+    "interval_ranks",
+    "judge_latency",
+    "judge_serialization",
+    "percentile_ns",
+    "percentiles_of",
+    "samples_needed",
+]
