@@ -168,6 +168,13 @@ class Connection(asyncio.Protocol):
             end = data.find(b"\r\n\r\n") + 4
             raw = data[:end]
             head = self.wire.known_heads.get(raw)
+            if head is None and 4 < end <= self.wire.max_head_bytes:
+                try:
+                    head = self.wire.heads.learn(raw)
+                except BadResponseError as error:
+                    self.first_byte_ns = done_ns
+                    self.drop(error.fault)
+                    return
             if head is not None and head.size == len(data):
                 self.first_byte_ns = done_ns
                 self.wire.answered(self, head, data[end:] if self.user.wants_body else b"", head.size, done_ns)

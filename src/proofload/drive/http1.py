@@ -22,6 +22,7 @@ _HEAD = re.compile(
 )
 _CACHED_HEADS = 256
 _MAX_LENGTH_DIGITS = 15
+_QUICK_BODY = 8_192
 
 
 class BadResponseError(Exception):
@@ -33,7 +34,7 @@ class BadResponseError(Exception):
 
 
 class Head:
-    """One response head, understood. `size` is that of the whole response, or negative where the head can't tell."""
+    """One response head, understood. `size` is that of the whole response, or -1 where it must be read."""
 
     __slots__ = ("__dict__", "keep_alive", "kept", "length", "raw", "size", "status")
 
@@ -43,7 +44,8 @@ class Head:
         self.raw = raw
         self.status = status
         self.length = length
-        self.size = len(raw) + length if length >= 0 else length
+        # An interim response is whole too, but not the answer; and what is huge is for the reader, with its limit.
+        self.size = len(raw) + length if 0 <= length <= _QUICK_BODY and status >= 200 else -1
         self.keep_alive = keep_alive
         self.kept = kept
 
@@ -184,13 +186,13 @@ class ResponseReader:
             self.excess = self._library.excess
             return whole
         if head.length >= 0:
-            over = self.size - head.size
+            over = self.size - len(head.raw) - head.length
             if over > 0:
-                self.size = head.size
+                self.size -= over
                 self.excess = True
                 data = data[:-over]
         self._take(data)
-        return self.size == head.size
+        return head.length >= 0 and self.size == len(head.raw) + head.length
 
     def _take(self, data: bytes) -> None:
         if self._keep_body:
@@ -260,7 +262,7 @@ def _status(raw: bytes) -> int:
 
 
 def _length(lower: bytes, status: int) -> int:
-    if status in (204, 304) or status < 200:
+    if status < 200 or status in (204, 304):
         return 0
     if b"\ntransfer-encoding:" in lower:
         return LIBRARY
