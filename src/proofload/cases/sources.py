@@ -35,8 +35,8 @@ class Sources:
         source = next(self._fresh, None)
         if source is None:
             raise ToolError(
-                f"sources: got a request for one more client address, expected at most the {len(self._declared)} declared; "
-                "declare more under `sources` or run fewer cases at once"
+                f"sources: got a request for one more client address, expected at most the {len(self._declared)} "
+                "declared; declare more under `sources` or run fewer cases at once"
             )
         self._given += 1
         return source
