@@ -19,15 +19,14 @@ from proofload.core.seeds import stream
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.ceiling import Ceiling
 from proofload.drive.endpoint import Endpoint, TlsSettings
-from proofload.drive.measure import LoopLag, generator_of, judge_self
+from proofload.drive.measure import Account, LoopLag, generator_of
 from proofload.drive.rows import Rows
 from proofload.drive.runners import OpenRunner, Runner, runner_for
-from proofload.drive.stats import Progress, Stats
+from proofload.drive.stats import Progress, Standing, Stats
 from proofload.drive.wire import Wire
 from proofload.plan.operation import Operation
 from proofload.plan.workload import AnyWorkload, Ceilings, check, user_count
 from proofload.record.delivery import Delivery
-from proofload.record.exchange import Ending
 from proofload.record.history import History
 
 Barrier = Callable[[str, int], Awaitable[int]]
@@ -80,6 +79,8 @@ class Engine:
         self.operations = {name: _named(name, one) for name, one in (operations or {}).items()}
         prefix = id_prefix or f"pl{stream(seed, 'run', self.clock.wall_ns()).getrandbits(32):08x}-"
         self.rows = Rows(tuple(keep_headers), prefix, spill, memory_rows)
+        for name in self.operations:
+            self.rows.operations.number(name)
         self.stats = Stats()
         scheme = "https" if endpoint.tls else "http"
         host = endpoint.host_header or endpoint.host
@@ -221,46 +222,41 @@ class Engine:
         """Yield the history in parts, so that one of any length can be written in flat memory."""
         return self.rows.parts()
 
-    def progress(self) -> Progress:
-        """Return how the run stands."""
+    def standing(self) -> Standing:
+        """Return how the run stands, to be merged with how others do."""
         self.fold()
-        stats = self.stats
-        totals = {ending: stats.total(ending) for ending in Ending}
-        ended = sum(totals.values())
-        return Progress(
-            elapsed_ns=max(0, self.clock.now_ns() - self._started_ns) if self._running else self._wall_ns,
-            planned=self.rows.made,
-            sent=self.rows.made - totals[Ending.DROPPED] - totals[Ending.NOT_SENT],
-            answered=totals[Ending.ANSWERED],
-            not_sent=totals[Ending.NOT_SENT],
-            unknown=totals[Ending.UNKNOWN],
-            dropped=totals[Ending.DROPPED],
-            in_flight=self.rows.made - ended,
-            by_status=stats.by_status(),
-            by_fault=stats.by_fault(),
+        return Standing(
+            self.stats,
+            self.rows.made,
             users=sum(len(runner.users) for runner in self._running),
-            response=stats.response.lag(),
-            service=stats.service.lag(),
-            p95_ns=stats.response.percentile_ns(950),
+            elapsed_ns=max(0, self.clock.now_ns() - self._started_ns) if self._running else self._wall_ns,
             checks={name: (held, broken) for name, (held, broken) in self.wire.checks.items()},
             user_errors=sum(self.wire.errors.values()),
         )
 
-    def delivery(self) -> Delivery:
-        """Return what the engine thinks of its own work so far."""
+    def progress(self) -> Progress:
+        """Return how the run stands."""
+        return self.standing().progress()
+
+    def account(self) -> Account:
+        """Return everything that the delivery is made from."""
         self.fold()
-        generator = generator_of(self.shard, self.rows.made, self._cpu_ns, self.spin_ns, self._wall_ns, self.stats)
-        return judge_self(
-            self.stats,
-            self._runners,
-            (generator,),
-            seed=self.seed,
+        return Account(
+            stats=self.stats,
+            reports=tuple(runner.report() for runner in self._runners),
+            generators=(
+                generator_of(self.shard, self.rows.made, self._cpu_ns, self.spin_ns, self._wall_ns, self.stats),
+            ),
             wall_ns=self._wall_ns,
             reasons=tuple(self._reasons),
             stopped=self._stopped,
-            errors=self.wire.errors,
-            checks=self.wire.checks,
+            errors=dict(self.wire.errors),
+            checks={name: (held, broken) for name, (held, broken) in self.wire.checks.items()},
         )
+
+    def delivery(self) -> Delivery:
+        """Return what the engine thinks of its own work so far."""
+        return self.account().delivery()
 
     def close(self) -> None:
         """Give the memory of the rows back."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 from proofload.core.clock import Clock
 from proofload.core.units import NS_PER_SECOND, format_duration
@@ -13,9 +13,6 @@ from proofload.plan import workload as plan
 from proofload.plan.arrivals import count
 from proofload.record.delivery import Delivery, GeneratorDelivery, UserError, WorkloadDelivery
 from proofload.record.exchange import Ending
-
-if TYPE_CHECKING:
-    from proofload.drive.runners import Runner
 
 _LAG_EVERY_S = 0.02
 _TIMER_TICK_NS = 1_000_000
@@ -69,69 +66,101 @@ def generator_of(
     return GeneratorDelivery(number, rows, cpu_ns / wall, min(spin_ns / wall, 1.0), stats.loop_lag.lag(), died)
 
 
-def judge_self(
-    stats: Stats,
-    runners: Sequence[Runner],
-    generators: tuple[GeneratorDelivery, ...],
-    *,
-    seed: int,
-    wall_ns: int,
-    reasons: tuple[str, ...],
-    stopped: bool,
-    errors: Mapping[tuple[str, str, str], int],
-    checks: Mapping[str, list[int]],
-) -> Delivery:
-    """Return the delivery of a run by one generator."""
-    workloads = tuple(_workload(stats, runner, seed) for runner in runners)
-    return assemble(
-        stats,
-        workloads,
-        generators,
-        wall_ns=wall_ns,
-        reasons=reasons,
-        stopped=stopped,
-        errors=tuple(UserError(name, place, text, many) for (name, place, text), many in errors.items()),
-        checks={name: (held, broken) for name, (held, broken) in checks.items()},
-    )
+@dataclass(frozen=True, slots=True)
+class RunnerReport:
+    """What only a workload's runner knows of how it went."""
+
+    name: str
+    kind: str
+    number: int
+    asked_per_second: float | None
+    unmade: int
+    opened: int | None
+    burst_sent_ns: tuple[int, int] | None
+    """First and last instant at which a burst's requests left."""
+
+    def merged(self, other: RunnerReport) -> RunnerReport:
+        """Return the report of both, two generators' shares of one workload."""
+        spans = [span for span in (self.burst_sent_ns, other.burst_sent_ns) if span is not None]
+        counts = [count for count in (self.opened, other.opened) if count is not None]
+        return replace(
+            self,
+            unmade=self.unmade + other.unmade,
+            opened=sum(counts) if counts else None,
+            burst_sent_ns=(min(low for low, _ in spans), max(high for _, high in spans)) if spans else None,
+        )
 
 
-def assemble(
-    stats: Stats,
-    workloads: tuple[WorkloadDelivery, ...],
-    generators: tuple[GeneratorDelivery, ...],
-    *,
-    wall_ns: int,
-    reasons: tuple[str, ...],
-    stopped: bool,
-    errors: tuple[UserError, ...],
-    checks: Mapping[str, tuple[int, int]],
-) -> Delivery:
-    """Return the delivery of a run by any number of generators, and say where they were the bottleneck."""
-    limits = _limits(stats, generators, wall_ns)
-    totals = {ending: stats.total(ending) for ending in Ending}
-    rows = sum(totals.values())
-    return Delivery(
-        planned=rows + sum(one.unmade for one in workloads),
-        sent=totals[Ending.ANSWERED] + totals[Ending.UNKNOWN],
-        answered=totals[Ending.ANSWERED],
-        not_sent=totals[Ending.NOT_SENT],
-        unknown=totals[Ending.UNKNOWN],
-        dropped=totals[Ending.DROPPED],
-        late=stats.late,
-        send_lag=stats.send_lag.lag(),
-        service=stats.service.lag(),
-        response=stats.response.lag(),
-        loop_lag=stats.loop_lag.lag(),
-        wall_ns=wall_ns,
-        cpu_share=max((one.cpu_share for one in generators), default=0.0),
-        bottleneck=bool(limits),
-        reasons=limits + reasons,
-        stopped=stopped,
-        workloads=workloads,
-        generators=generators,
-        user_errors=errors,
-        checks=dict(checks),
-    )
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Everything that a delivery is made from: a generator's own, or merged from several."""
+
+    stats: Stats
+    reports: tuple[RunnerReport, ...]
+    generators: tuple[GeneratorDelivery, ...]
+    wall_ns: int
+    reasons: tuple[str, ...]
+    stopped: bool
+    errors: Mapping[tuple[str, str, str], int]
+    checks: Mapping[str, tuple[int, int]]
+
+    @classmethod
+    def merged(cls, accounts: Sequence[Account], reasons: tuple[str, ...], *, stopped: bool) -> Account:
+        """Return one account of the run of several generators."""
+        stats = Stats()
+        reports: dict[int, RunnerReport] = {}
+        errors: dict[tuple[str, str, str], int] = {}
+        checks: dict[str, tuple[int, int]] = {}
+        for account in accounts:
+            stats.merge(account.stats)
+            for report in account.reports:
+                known = reports.get(report.number)
+                reports[report.number] = known.merged(report) if known else report
+            for key, many in account.errors.items():
+                errors[key] = errors.get(key, 0) + many
+            for name, (held, broken) in account.checks.items():
+                before = checks.get(name, (0, 0))
+                checks[name] = (before[0] + held, before[1] + broken)
+        every_reason = [*reasons, *(reason for account in accounts for reason in account.reasons)]
+        return cls(
+            stats=stats,
+            reports=tuple(reports[number] for number in sorted(reports)),
+            generators=tuple(one for account in accounts for one in account.generators),
+            wall_ns=max((account.wall_ns for account in accounts), default=0),
+            reasons=tuple(dict.fromkeys(every_reason)),
+            stopped=stopped or any(account.stopped for account in accounts),
+            errors=errors,
+            checks=checks,
+        )
+
+    def delivery(self) -> Delivery:
+        """Return the delivery, which says where the generators themselves were the bottleneck."""
+        stats = self.stats
+        limits = _limits(stats, self.generators, self.wall_ns)
+        workloads = tuple(_workload(stats, report) for report in self.reports)
+        totals = {ending: stats.total(ending) for ending in Ending}
+        return Delivery(
+            planned=sum(totals.values()) + sum(one.unmade for one in workloads),
+            sent=totals[Ending.ANSWERED] + totals[Ending.UNKNOWN],
+            answered=totals[Ending.ANSWERED],
+            not_sent=totals[Ending.NOT_SENT],
+            unknown=totals[Ending.UNKNOWN],
+            dropped=totals[Ending.DROPPED],
+            late=stats.late,
+            send_lag=stats.send_lag.lag(),
+            service=stats.service.lag(),
+            response=stats.response.lag(),
+            loop_lag=stats.loop_lag.lag(),
+            wall_ns=self.wall_ns,
+            cpu_share=max((one.cpu_share for one in self.generators), default=0.0),
+            bottleneck=bool(limits),
+            reasons=limits + self.reasons,
+            stopped=self.stopped,
+            workloads=workloads,
+            generators=self.generators,
+            user_errors=tuple(UserError(name, place, text, many) for (name, place, text), many in self.errors.items()),
+            checks=dict(self.checks),
+        )
 
 
 def _limits(stats: Stats, generators: tuple[GeneratorDelivery, ...], wall_ns: int) -> tuple[str, ...]:
@@ -152,26 +181,31 @@ def _limits(stats: Stats, generators: tuple[GeneratorDelivery, ...], wall_ns: in
     return tuple(reasons)
 
 
-def _workload(stats: Stats, runner: Runner, seed: int) -> WorkloadDelivery:
-    number, load = runner.number, runner.workload
-    answered, not_sent, unknown, dropped = (int(many) for many in stats.endings[number])
-    asked = None
+def asked_per_second(load: plan.AnyWorkload, seed: int) -> float | None:
+    """Return the mean rate that an open workload's plan asks for; None for the others."""
     if isinstance(load, plan.ConstantRate | plan.RampingRate | plan.PoissonArrivals):
-        asked = count(load, seed) * NS_PER_SECOND / max(plan.span_ns(load), 1)
+        return count(load, seed) * NS_PER_SECOND / max(plan.span_ns(load), 1)
+    return None
+
+
+def _workload(stats: Stats, report: RunnerReport) -> WorkloadDelivery:
+    number = report.number
+    answered, not_sent, unknown, dropped = (int(many) for many in stats.endings[number])
     sent = answered + unknown
     span_ns = stats.last_sent_ns.get(number, 0) - stats.first_sent_ns.get(number, 0)
+    burst = report.burst_sent_ns
     return WorkloadDelivery(
-        name=runner.name,
-        kind=type(load).__name__,
-        planned=answered + not_sent + unknown + dropped + runner.unmade,
+        name=report.name,
+        kind=report.kind,
+        planned=answered + not_sent + unknown + dropped + report.unmade,
         sent=sent,
         answered=answered,
         not_sent=not_sent,
         unknown=unknown,
         dropped=dropped,
-        unmade=runner.unmade,
-        asked_per_second=asked,
+        unmade=report.unmade,
+        asked_per_second=report.asked_per_second,
         achieved_per_second=(sent - 1) * NS_PER_SECOND / span_ns if span_ns > 0 else 0.0,
-        skew_ns=runner.skew_ns,
-        opened=runner.opened,
+        skew_ns=burst[1] - burst[0] if burst else None,
+        opened=report.opened,
     )

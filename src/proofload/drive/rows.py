@@ -56,6 +56,9 @@ DTYPE = np.dtype(
 assert DTYPE.itemsize == END_AT + END.size == ROW_BYTES
 
 
+_TABLES = ("workloads", "operations", "sources", "tags")
+
+
 class Names:
     """A table of texts, each with a number that rows hold in its place."""
 
@@ -158,6 +161,36 @@ class Rows:
             if len(table):
                 yield History(self._frame(table, first))
 
+    def side(self) -> dict[str, Any]:
+        """Return what belongs to the rows and does not lie in their chunks, to be handed to another process."""
+        tables = {name: getattr(self, name).texts for name in _TABLES}
+        return {**tables, "made": self.made, "kept": self.kept, "bodies": self.bodies, "own_ids": self.own_ids}
+
+    @classmethod
+    def adopt(cls, keep_headers: Sequence[str], id_prefix: str, folder: Path, side: dict[str, Any]) -> Rows:
+        """Return the rows that another process left in `folder`, with the tables that it handed over.
+
+        Where it died without a word, `side` holds what its plan says, and names of its own making are `(lost)`.
+        """
+        rows = cls(keep_headers, id_prefix, folder, 0)
+        for name in _TABLES:
+            setattr(rows, name, Names(side[name]))
+        rows.kept, rows.bodies, rows.own_ids = side["kept"], side["bodies"], side["own_ids"]
+        rows._chunks = [None] * len(list(folder.glob("rows-*.bin")))
+        rows.made = side["made"]
+        if rows.made < 0:
+            # The last rows of the last chunk were never made: their ending is 0.
+            tables = (rows._table(index) for index in range(len(rows._chunks)))
+            rows.made = sum(int(np.count_nonzero(table["ending"])) for table in tables)
+        return rows
+
+    def tables(self) -> Iterator[NDArray[Any]]:
+        """Yield the rows in chunks, in the types of DTYPE, those not ended as UNKNOWN."""
+        for index in range(len(self._chunks)):
+            table = self._table(index)[: max(0, self.made - index * CHUNK_ROWS)]
+            close_open_rows(table)
+            yield table
+
     def close(self) -> None:
         """Give the memory back; the rows are gone but for what lies in files."""
         for chunk in self._chunks:
@@ -223,7 +256,11 @@ def close_open_rows(table: NDArray[Any]) -> None:
 
 
 def _texts(names: Names, numbers: NDArray[Any]) -> pl.Series:
-    return pl.Series(names.texts, dtype=pl.String).gather(pl.Series(numbers.astype(np.uint32))).cast(pl.Categorical)
+    texts = names.texts
+    most = int(numbers.max(initial=0))
+    if most >= len(texts):
+        texts = texts + ["(lost)"] * (most + 1 - len(texts))
+    return pl.Series(texts, dtype=pl.String).gather(pl.Series(numbers.astype(np.uint32))).cast(pl.Categorical)
 
 
 def _file_chunk(path: Path, size: int) -> mmap.mmap:

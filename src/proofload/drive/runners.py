@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from proofload.core.errors import ToolError
 from proofload.core.seeds import stream
+from proofload.drive.measure import RunnerReport, asked_per_second
 from proofload.drive.user import User
 from proofload.drive.wire import IDLE
 from proofload.plan import workload as plan
@@ -42,7 +43,7 @@ class Runner:
         self.users: set[User] = set()
         self.thinking: set[User] = set()
         self.unmade = 0
-        self.skew_ns: int | None = None
+        self.burst_sent_ns: tuple[int, int] | None = None
         self.opened: int | None = None
         self.stopping = asyncio.Event()
         self._quiet = asyncio.Event()
@@ -115,6 +116,13 @@ class Runner:
         finally:
             reached.cancel()
             quiet.cancel()
+
+    def report(self) -> RunnerReport:
+        """Return what only this runner knows."""
+        load = self.workload
+        asked = asked_per_second(load, self.engine.seed)
+        kind = type(load).__name__
+        return RunnerReport(self.name, kind, self.number, asked, self.unmade, self.opened, self.burst_sent_ns)
 
     # -- users -------------------------------------------------------------------------------------------------------
 
@@ -365,7 +373,7 @@ class BurstRunner(IterationsRunner):
         sent = [
             user.connection.sent_ns for user in users if user.connection is not None and user.connection.sent_ns > 0
         ]
-        self.skew_ns = max(sent) - min(sent) if sent else None
+        self.burst_sent_ns = (min(sent), max(sent)) if sent else None
         await self.finished(begin_ns + plan.span_ns(load))
 
     async def _prepare(self, users: list[User]) -> None:

@@ -14,7 +14,42 @@ from proofload.record.exchange import Ending, Fault
 from proofload.record.histogram import DelayHistogram
 
 LATE_NS = 10_000_000
-_MOST_WORKLOADS = 65_536
+_MOST_WORKLOADS = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a generator tells of itself while it runs: enough to show, and to merge with that of others."""
+
+    stats: Stats
+    made: int
+    users: int
+    elapsed_ns: int
+    checks: Mapping[str, tuple[int, int]]
+    user_errors: int
+
+    def progress(self) -> Progress:
+        """Return it in the form for people to look at."""
+        stats = self.stats
+        totals = {ending: stats.total(ending) for ending in Ending}
+        return Progress(
+            elapsed_ns=self.elapsed_ns,
+            planned=self.made,
+            sent=self.made - totals[Ending.DROPPED] - totals[Ending.NOT_SENT],
+            answered=totals[Ending.ANSWERED],
+            not_sent=totals[Ending.NOT_SENT],
+            unknown=totals[Ending.UNKNOWN],
+            dropped=totals[Ending.DROPPED],
+            in_flight=self.made - sum(totals.values()),
+            by_status=stats.by_status(),
+            by_fault=stats.by_fault(),
+            users=self.users,
+            response=stats.response.lag(),
+            service=stats.service.lag(),
+            p95_ns=stats.response.percentile_ns(950),
+            checks=self.checks,
+            user_errors=self.user_errors,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +117,19 @@ class Stats:
         lags = np.array(lags_ns, dtype=np.int64)
         self.late += int((lags > LATE_NS).sum())
         self.send_lag.add(lags)
+
+    def merge(self, other: Stats) -> None:
+        """Count what another generator has counted as well."""
+        self.endings += other.endings
+        self.statuses += other.statuses
+        self.faults += other.faults
+        for number, at_ns in other.first_sent_ns.items():
+            self.first_sent_ns[number] = min(at_ns, self.first_sent_ns.get(number, at_ns))
+        for number, at_ns in other.last_sent_ns.items():
+            self.last_sent_ns[number] = max(at_ns, self.last_sent_ns.get(number, at_ns))
+        for name in ("service", "response", "send_lag", "loop_lag"):
+            getattr(self, name).merge(getattr(other, name))
+        self.late += other.late
 
     def add_loop_lags(self, lags_ns: list[int]) -> None:
         """Count how late the loop came back to a timer."""

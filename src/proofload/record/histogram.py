@@ -20,6 +20,16 @@ class DelayHistogram:
         self._counts: NDArray[np.int64] = np.zeros(64 * _SUB, dtype=np.int64)
         self._max_ns = 0
 
+    def __getstate__(self) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+        # Nearly all buckets are empty: between processes, and on disk, only the others travel.
+        used = np.flatnonzero(self._counts)
+        return used, self._counts[used], self._max_ns
+
+    def __setstate__(self, state: tuple[NDArray[np.int64], NDArray[np.int64], int]) -> None:
+        self.__init__()  # type: ignore[misc]
+        used, counts, self._max_ns = state
+        self._counts[used] = counts
+
     def add(self, delays_ns: NDArray[np.int64]) -> None:
         """Count these delays; negative ones count as 0."""
         if not len(delays_ns):

@@ -1,0 +1,349 @@
+"""N generator processes that split a plan exactly, start at one instant, share barriers and make one history."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from multiprocessing.connection import Connection as Pipe
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from proofload.core.clock import Clock, SystemClock
+from proofload.core.errors import PlanError, Problem, ProofloadError, ToolError
+from proofload.core.units import NS_PER_SECOND
+from proofload.drive import generator
+from proofload.drive.endpoint import Endpoint
+from proofload.drive.measure import Account, RunnerReport, asked_per_second, generator_of
+from proofload.drive.rows import Rows
+from proofload.drive.stats import Progress, Standing, Stats
+from proofload.plan import workload as plan
+from proofload.plan.arrivals import count
+from proofload.plan.operation import Operation
+from proofload.record.delivery import Delivery
+from proofload.record.history import History
+
+_HEAD_START_NS = 50_000_000
+_LEAST_PATIENCE_S = 30.0
+_LAST_WORDS_S = 2.0
+
+
+class _Member:
+    """One process as the parent sees it."""
+
+    def __init__(self, number: int, process: BaseProcess, pipe: Pipe, folder: Path) -> None:
+        self.number = number
+        self.process = process
+        self.pipe = pipe
+        self.folder = folder
+        self.alive = True
+        self.ready = False
+        self.at_barrier: set[str] = set()
+        self.standing: Standing | None = None
+        self.account: Account | None = None
+        self.side: dict[str, Any] | None = None
+        self.error: ProofloadError | None = None
+        self.died = ""
+
+    def tell(self, *message: Any) -> None:
+        """Send a message; a member that is gone no longer needs it."""
+        with contextlib.suppress(OSError):
+            self.pipe.send(message)
+
+
+class Fleet:
+    """Like an engine, of several processes. `options` are those of Engine and go to each; all must be picklable."""
+
+    def __init__(
+        self,
+        processes: int,
+        endpoint: Endpoint,
+        operations: Mapping[str, Operation] | None = None,
+        *,
+        clock: Clock | None = None,
+        folder: Path | None = None,
+        **options: Any,
+    ) -> None:
+        self.processes = processes
+        self.endpoint = endpoint
+        self.operations = dict(operations or {})
+        self.options = options
+        self.seed: int = options.get("seed", 0)
+        self.clock = clock or SystemClock()
+        self._folder = Path(tempfile.mkdtemp(prefix="proofload-fleet-", dir=folder))
+        self._members: list[_Member] = []
+        self._workloads: tuple[plan.AnyWorkload, ...] = ()
+        self._started = False
+        self._stopped = False
+        self._reasons: list[str] = []
+        self._over = asyncio.Event()
+
+    async def run(self, *workloads: plan.AnyWorkload) -> None:
+        """Run the workloads, split over the processes, until all have ended or died. Once for each fleet.
+
+        Raises what an engine raises, where a member could not even begin.
+        """
+        plan.check(workloads, self.operations)
+        self._check_split(workloads)
+        self._workloads = workloads
+        loop = asyncio.get_running_loop()
+        context = multiprocessing.get_context("spawn")
+        try:
+            for number in range(self.processes):
+                self._members.append(self._launch(context, number))
+            for member in self._members:
+                loop.add_reader(member.pipe.fileno(), self._hear, member)
+                # uvloop makes what it watches non-blocking, which multiprocessing's pipes can't bear.
+                os.set_blocking(member.pipe.fileno(), True)
+            patience_s = _LEAST_PATIENCE_S + max(
+                (one.start_after_ns + plan.span_ns(one) + one.graceful_ns) / NS_PER_SECOND for one in workloads
+            )
+            try:
+                async with asyncio.timeout(patience_s):
+                    await self._over.wait()
+            except TimeoutError:
+                self._give_up("did not end in time")
+        finally:
+            self._close()
+        for member in self._members:
+            if member.error is not None:
+                raise member.error
+
+    def stop(self, *, at_once: bool = False, reason: str = "") -> None:
+        """End the run in every process: what is under way may finish within its grace, or is cut `at_once`."""
+        self._stopped = True
+        if reason and reason not in self._reasons:
+            self._reasons.append(reason)
+        for member in self._members:
+            member.tell("stop", at_once)
+
+    def progress(self) -> Progress:
+        """Return how the run stands, up to the half second at which the members tell."""
+        stats = Stats()
+        made = users = errors = elapsed_ns = 0
+        checks: dict[str, tuple[int, int]] = {}
+        for standing in (member.standing for member in self._members):
+            if standing is None:
+                continue
+            stats.merge(standing.stats)
+            made += standing.made
+            users += standing.users
+            errors += standing.user_errors
+            elapsed_ns = max(elapsed_ns, standing.elapsed_ns)
+            for name, (held, broken) in standing.checks.items():
+                before = checks.get(name, (0, 0))
+                checks[name] = (before[0] + held, before[1] + broken)
+        return Standing(stats, made, users, elapsed_ns, checks, errors).progress()
+
+    def history(self) -> History:
+        """Return one history of all rows, in the order of their intended instants."""
+        parts = list(self.history_parts())
+        if not parts:
+            return History.empty()
+        return History(History.concat(parts).frame.sort("intended_ns", maintain_order=True))
+
+    def history_parts(self) -> Iterator[History]:
+        """Yield the history in parts, generator by generator."""
+        for member in self._members:
+            yield from self._rows(member).parts()
+
+    def delivery(self) -> Delivery:
+        """Return what the generators think of their work, and what became of those that died."""
+        accounts = [member.account or self._account_of_the_dead(member) for member in self._members]
+        return Account.merged(accounts, tuple(self._reasons), stopped=self._stopped).delivery()
+
+    def close(self) -> None:
+        """Remove the files of the rows."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    # -- the members -------------------------------------------------------------------------------------------------
+
+    def _check_split(self, workloads: tuple[plan.AnyWorkload, ...]) -> None:
+        problems = [
+            Problem(
+                f"workload {one.name}.max_users", str(one.max_users), f"at least {self.processes}, one in each process"
+            )
+            for one in workloads
+            if isinstance(one, plan.OpenWorkload) and one.max_users < self.processes
+        ]
+        if problems:
+            raise PlanError(problems)
+
+    def _launch(self, context: multiprocessing.context.SpawnContext, number: int) -> _Member:
+        folder = self._folder / f"generator-{number:03d}"
+        folder.mkdir()
+        ours, theirs = context.Pipe()
+        order = generator.Order(
+            self.endpoint, self.operations, self._options(number), self._workloads, number, self.processes, folder
+        )
+        try:
+            process = context.Process(
+                target=generator.main, args=(theirs, order), name=f"proofload-{number}", daemon=True
+            )
+            process.start()
+        except (TypeError, AttributeError) as error:
+            raise ToolError(
+                f"fleet: got a plan that can't go to another process ({error}); use scripts in files"
+            ) from error
+        finally:
+            theirs.close()
+        return _Member(number, process, ours, folder)
+
+    def _options(self, number: int) -> dict[str, Any]:
+        options = dict(self.options)
+        # One prefix for the run, one letter more for each generator: request ids never meet.
+        options["id_prefix"] = f"{options.get('id_prefix') or f'pl{self.seed:08x}-'}{number:x}-"
+        ceilings = options.get("ceilings")
+        if ceilings is not None:
+            options["ceilings"] = _share(ceilings, number, self.processes)
+        return options
+
+    def _hear(self, member: _Member) -> None:
+        try:
+            while member.pipe.poll():
+                kind, *rest = member.pipe.recv()
+                self._note(member, kind, rest)
+        except (EOFError, OSError):
+            self._leave(member, died=member.account is None and member.error is None)
+        self._release()
+
+    def _note(self, member: _Member, kind: str, rest: list[Any]) -> None:
+        match kind:
+            case "ready":
+                member.ready = True
+            case "barrier":
+                member.at_barrier.add(rest[0])
+            case "standing":
+                member.standing = rest[0]
+            case "done":
+                member.account, member.standing, member.side = rest
+            case "refused":
+                kind_of_error, about = rest
+                member.error = kind_of_error(about)
+
+    def _leave(self, member: _Member, *, died: bool) -> None:
+        if not member.alive:
+            return
+        member.alive = False
+        asyncio.get_running_loop().remove_reader(member.pipe.fileno())
+        if died:
+            member.process.join(_LAST_WORDS_S)
+            code = member.process.exitcode
+            member.died = f"killed by signal {-code}" if code is not None and code < 0 else f"exit status {code}"
+        if member.error is not None:
+            self.stop(at_once=True)
+
+    def _release(self) -> None:
+        """Start, and open barriers, once everyone who is still alive has come to them."""
+        alive = [member for member in self._members if member.alive]
+        if not alive:
+            self._over.set()
+            return
+        at_ns = self.clock.now_ns() + _HEAD_START_NS
+        if not self._started and all(member.ready for member in alive):
+            self._started = True
+            for member in alive:
+                member.tell("start", at_ns)
+        for name in set.union(*(member.at_barrier for member in alive)):
+            waiting = [member for member in alive if member.account is None]
+            if waiting and all(name in member.at_barrier for member in waiting):
+                for member in waiting:
+                    member.at_barrier.discard(name)
+                    member.tell("release", name, at_ns)
+
+    def _give_up(self, why: str) -> None:
+        for member in self._members:
+            if member.alive:
+                member.process.kill()
+                member.process.join(_LAST_WORDS_S)
+                member.alive = False
+                member.died = why
+
+    def _close(self) -> None:
+        loop = asyncio.get_running_loop()
+        for member in self._members:
+            loop.remove_reader(member.pipe.fileno())
+            if member.process.is_alive() and member.account is None:
+                member.process.kill()
+            member.process.join(_LAST_WORDS_S)
+            if member.process.is_alive():
+                member.process.kill()
+                member.process.join()
+            if member.account is None and member.error is None and not member.died:
+                member.died = "ended before it could tell"
+            member.pipe.close()
+            member.process.close()
+
+    # -- what they leave ---------------------------------------------------------------------------------------------
+
+    def _rows(self, member: _Member) -> Rows:
+        keep = tuple(self.options.get("keep_headers", ()))
+        side = member.side or {
+            "workloads": [one.name for one in self._workloads],
+            "operations": list(self.operations),
+            "sources": [""],
+            "tags": [""],
+            "made": -1,
+            "kept": [],
+            "bodies": {},
+            "own_ids": {},
+        }
+        return Rows.adopt(keep, str(self._options(member.number)["id_prefix"]), member.folder, side)
+
+    def _account_of_the_dead(self, member: _Member) -> Account:
+        stats = Stats()
+        rows = self._rows(member)
+        for table in rows.tables():
+            stats.add_rows(table)
+        wall_ns = member.standing.elapsed_ns if member.standing else 0
+        reports = tuple(
+            self._report_of_the_dead(number, one, stats, member) for number, one in enumerate(self._workloads)
+        )
+        return Account(
+            stats,
+            reports,
+            (generator_of(member.number, rows.made, 0, 0, wall_ns, stats, member.died),),
+            wall_ns,
+            (f"generator {member.number} was lost with its share of the load ({member.died})",),
+            stopped=True,
+            errors={},
+            checks=member.standing.checks if member.standing else {},
+        )
+
+    def _report_of_the_dead(self, number: int, load: plan.AnyWorkload, stats: Stats, member: _Member) -> RunnerReport:
+        share = range(member.number, _planned(load, self.seed), self.processes)
+        unmade = max(0, len(share) - int(stats.endings[number].sum()))
+        asked = asked_per_second(load, self.seed)
+        return RunnerReport(load.name, type(load).__name__, number, asked, unmade, None, None)
+
+
+def _planned(load: plan.AnyWorkload, seed: int) -> int:
+    """Return how many iterations the plan has; 0 where it does not say."""
+    match load:
+        case plan.ConstantRate() | plan.RampingRate() | plan.PoissonArrivals():
+            return count(load, seed)
+        case plan.SharedIterations():
+            return load.iterations
+        case plan.PerUserIterations():
+            return load.iterations * load.users
+        case plan.Burst() | plan.Sequence():
+            return load.n
+        case _:
+            return 0
+
+
+def _share(ceilings: plan.Ceilings, number: int, processes: int) -> plan.Ceilings:
+    """Return the part of the ceilings that is this generator's: together they are the whole, never more."""
+
+    def part(whole: int | None) -> int | None:
+        return None if whole is None else len(range(number, whole, processes))
+
+    return plan.Ceilings(part(ceilings.rate_per_second), part(ceilings.total_requests), ceilings.duration_ns)
+
+
+__all__ = ["Fleet"]
