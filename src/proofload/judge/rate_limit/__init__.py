@@ -1,0 +1,30 @@
+"""Judges a rate limit from outside, on intervals; never sends anything, never guesses a decision instant.
+
+Build a `Scene` (policy, history, anchor, how exact things are), then ask the judges with the rows that each is about.
+"""
+
+from proofload.judge.models.attempts import Slack
+from proofload.judge.rate_limit.admission import judge_admission, judge_evasion, judge_isolation
+from proofload.judge.rate_limit.around import (
+    judge_backend_hits,
+    judge_exempt,
+    judge_promised_reset,
+    judge_rejection_speed,
+    judge_store_down,
+)
+from proofload.judge.rate_limit.headers import judge_headers
+from proofload.judge.rate_limit.trace import Scene
+
+__all__ = [
+    "Scene",
+    "Slack",
+    "judge_admission",
+    "judge_backend_hits",
+    "judge_evasion",
+    "judge_exempt",
+    "judge_headers",
+    "judge_isolation",
+    "judge_promised_reset",
+    "judge_rejection_speed",
+    "judge_store_down",
+]

@@ -1,0 +1,342 @@
+"""What the answers say of the allowance: present, right limit, `Remaining` in step, `Reset` and `Retry-After` true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from proofload.core.units import NS_PER_SECOND, format_duration
+from proofload.judge.models.attempts import FAR_NS, Flags, Ints
+from proofload.judge.rate_limit.fields import Column, column, retry_column
+from proofload.judge.rate_limit.models import can_judge, tell
+from proofload.judge.rate_limit.trace import Keyed, Scene, by_key
+from proofload.judge.rate_limit.words import line, steps
+from proofload.judge.verdict import Finding, Outcome, held
+from proofload.record.exchange import Ending
+
+MISSING, LIMIT, REMAINING = "rl.header_missing", "rl.limit_header_wrong", "rl.remaining_wrong"
+DUPLICATE, UNIT, RESET = "rl.remaining_duplicate", "rl.reset_wrong_unit", "rl.reset_untrue"
+RETRY_MISSING, RETRY = "rl.retry_after_missing", "rl.retry_after_untrue"
+
+_LOOK_SET = "where the headers are set: on every answer, and after the backend's own headers are copied"
+_LOOK_COUNT = "whether `Remaining` comes from the same atomic step that counted the request"
+_LOOK_CLOCK = "how the end of the window is worked out: the key's time to live, the unit, the server's clock"
+_UNIT_NS = {"epoch_seconds": NS_PER_SECOND, "epoch_milliseconds": 1_000_000, "delta_seconds": NS_PER_SECOND}
+_PER_SECOND = {"epoch_seconds": 1, "epoch_milliseconds": 1000, "delta_seconds": 1}
+
+
+def limited_rows(scene: Scene, rows: ArrayLike) -> Ints:
+    """Return the rows whose answer surely passed the limiter: admitted or rejected by it."""
+    chosen = np.asarray(rows, dtype=np.int64)
+    answered = scene.history.numbers("ending")[chosen] == Ending.ANSWERED
+    chosen = chosen[answered]
+    status = scene.history.numbers("status")[chosen]
+    extra = list(scene.admitted_statuses)
+    passed = ((status >= 200) & (status < 400)) | (status == scene.policy.status) | np.isin(status, extra)
+    return np.asarray(chosen[passed], dtype=np.int64)
+
+
+def judge_headers(scene: Scene, rows: ArrayLike, *, needed: int | None = None) -> list[Finding]:
+    """Return the findings on every declared header over the answers in `rows`; each key may have many windows."""
+    chosen = limited_rows(scene, rows)
+    names = scene.policy.headers
+    least = scene.policy.limit if needed is None else needed
+    findings = [_present(scene, chosen, least)] if any((names.limit, names.remaining, names.reset)) else []
+    if names.limit:
+        findings.append(_limit(scene, chosen, column(scene.history, names.limit, chosen), least))
+    if names.retry_after:
+        findings.append(_retry_present(scene, chosen))
+    reason = can_judge(scene)
+    if reason:
+        return [*findings, Finding(REMAINING, Outcome.INCONCLUSIVE, reason)]
+    told = [_tell(scene, keyed) for keyed in by_key(scene, chosen_with_unknown(scene, rows))]
+    if names.remaining:
+        findings += [_remaining(scene, told, least), *_distinct(scene, told)]
+    if names.reset:
+        findings += _reset(scene, chosen, told)
+    if names.retry_after:
+        findings.append(_retry_true(scene, told))
+    return findings
+
+
+def chosen_with_unknown(scene: Scene, rows: ArrayLike) -> Ints:
+    """Return every row that may have counted: what has no header may still have spent allowance."""
+    chosen = np.asarray(rows, dtype=np.int64)
+    ending = scene.history.numbers("ending")[chosen]
+    return np.asarray(chosen[(ending == Ending.ANSWERED) | (ending == Ending.UNKNOWN)], dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class ToldKey:
+    """One key's answered attempts that passed the limiter, beside what an honest limiter can have said on each."""
+
+    key: str
+    rows: Ints
+    rejected: Flags
+    sent_ns: Ints
+    done_ns: Ints
+    remaining_lo: Ints
+    remaining_hi: Ints
+    end_lo_ns: Ints
+    end_hi_ns: Ints
+    window: Ints
+
+
+def _tell(scene: Scene, keyed: Keyed) -> ToldKey:
+    attempts = keyed.attempts
+    bounds = tell(scene, attempts)
+    use = attempts.admitted | attempts.rejected
+    return ToldKey(
+        keyed.key,
+        attempts.row[use],
+        attempts.rejected[use],
+        attempts.sent_ns[use],
+        attempts.done_ns[use],
+        bounds.remaining_lo[use],
+        bounds.remaining_hi[use],
+        bounds.end_lo_ns[use],
+        bounds.end_hi_ns[use],
+        bounds.window[use],
+    )
+
+
+def _broken(scene: Scene, rule: str, rows: Sequence[int], says: str, note: str, look: str, count: int) -> Finding:
+    shown = steps(scene.history, rows, (note,))
+    return Finding(rule, Outcome.FAIL, says, count, 1, tuple(rows), shown, look, {"times": count})
+
+
+def _present(scene: Scene, rows: Ints, needed: int) -> Finding:
+    names = scene.policy.headers
+    for name in (names.limit, names.remaining, names.reset):
+        if name is None:
+            continue
+        gone = np.flatnonzero(~column(scene.history, name, rows).present)
+        if len(gone):
+            row = int(rows[gone[0]])
+            statuses = sorted({int(status) for status in scene.history.numbers("status")[rows[gone]]})
+            on = ", ".join(str(status) for status in statuses)
+            says = f"{name} is missing on {len(gone)} of {len(rows)} answers (status {on}); the first is row {row}"
+            return _broken(scene, MISSING, [row], says, f"no {name}", _LOOK_SET, len(gone))
+    told = ", ".join(name for name in (names.limit, names.remaining, names.reset) if name)
+    return held(MISSING, f"{told} stand on every answer", examined=len(rows), needed=needed)
+
+
+def _limit(scene: Scene, rows: Ints, found: Column, needed: int) -> Finding:
+    wrong = np.flatnonzero(found.present & ~(found.whole & (found.values == scene.policy.limit)))
+    if len(wrong):
+        row = int(rows[wrong[0]])
+        got = found.text(scene.history, row)
+        says = f"{found.name} is {got!r} on row {row}, the limit is {scene.policy.limit}; wrong on {len(wrong)} answers"
+        return _broken(scene, LIMIT, [row], says, f"{found.name}: {got}", _LOOK_SET, len(wrong))
+    examined = int(np.count_nonzero(found.whole))
+    return held(LIMIT, f"{found.name} is {scene.policy.limit}", examined=examined, needed=needed)
+
+
+def _retry_present(scene: Scene, rows: Ints) -> Finding:
+    name = scene.policy.headers.retry_after
+    assert name is not None
+    rejected = rows[scene.history.numbers("status")[rows] == scene.policy.status]
+    present, delta, wall = retry_column(scene.history, name, rejected)
+    unusable = np.flatnonzero(~present | ((delta == FAR_NS) & (wall == FAR_NS)))
+    if len(unusable):
+        row = int(rejected[unusable[0]])
+        what = "missing" if not present[unusable[0]] else "neither seconds nor a date"
+        says = f"{name} is {what} on {len(unusable)} of {len(rejected)} rejections; the first is row {row}"
+        return _broken(scene, RETRY_MISSING, [row], says, f"{name} is {what}", _LOOK_SET, len(unusable))
+    return held(RETRY_MISSING, f"{name} stands on every rejection", examined=len(rejected))
+
+
+def _remaining(scene: Scene, told: Sequence[ToldKey], needed: int) -> Finding:
+    name = scene.policy.headers.remaining
+    assert name is not None
+    examined = times = 0
+    first: tuple[ToldKey, int, Column] | None = None
+    for one in told:
+        found = column(scene.history, name, one.rows)
+        outside = (found.values < one.remaining_lo) | (found.values > one.remaining_hi)
+        wrong = np.flatnonzero(found.present & (~found.whole | outside))
+        examined += int(np.count_nonzero(found.whole))
+        times += len(wrong)
+        if len(wrong) and first is None:
+            first = (one, int(wrong[0]), found)
+    if first is None:
+        return held(REMAINING, f"{name} counts down with each admitted request", examined=examined, needed=needed)
+    one, place, found = first
+    row = int(one.rows[place])
+    low, high = int(one.remaining_lo[place]), int(one.remaining_hi[place])
+    right = f"{low}" if low == high else f"between {low} and {high}"
+    got = found.text(scene.history, row)
+    says = f"{name} is {got} on row {row}, where {right} is right; wrong on {times} of {examined} answers"
+    rows = [int(one.rows[place - 1]), row] if place else [row]
+    return _broken(scene, REMAINING, rows, says, f"{name}: {got}, right is {right}", _LOOK_COUNT, times)
+
+
+def _distinct(scene: Scene, told: Sequence[ToldKey]) -> list[Finding]:
+    """Return whether no two admissions of one window were told the same `Remaining`: each is one atomic step."""
+    name = scene.policy.headers.remaining
+    if name is None or scene.policy.algorithm != "fixed_window":
+        return []
+    most = 0
+    for one in told:
+        found = column(scene.history, name, one.rows)
+        use = np.flatnonzero(found.whole & ~one.rejected & (one.window >= 0))
+        order = use[np.lexsort((one.rows[use], found.values[use], one.window[use]))]
+        same = (one.window[order][1:] == one.window[order][:-1]) & (found.values[order][1:] == found.values[order][:-1])
+        # Admissions beyond the limit share the 0 with the last rightful one: that is over-admission, no race.
+        crowded = np.bincount(one.window[use])[one.window[order][1:]] > scene.policy.limit if len(use) else same
+        twice = np.flatnonzero(same & ~(crowded & (found.values[order][1:] == 0)))
+        if len(twice):
+            pair = [int(one.rows[order[twice[0]]]), int(one.rows[order[twice[0] + 1]])]
+            value = int(found.values[order[twice[0]]])
+            says = f"{name} is {value} on two admitted requests of one window, rows {pair[0]} and {pair[1]}"
+            note = f"both say {name}: {value}; {len(twice)} such pairs"
+            return [_broken(scene, DUPLICATE, pair, says, note, _LOOK_COUNT, len(twice))]
+        if len(use):
+            most = max(most, int(np.unique(one.window[use], return_counts=True)[1].max()))
+    says = f"each admitted request of a window has its own {name}: {most} different values in one window"
+    return [held(DUPLICATE, says, examined=most, needed=min(2, scene.policy.limit), values=most)]
+
+
+def _reset(scene: Scene, rows: Ints, told: Sequence[ToldKey]) -> list[Finding]:
+    name = scene.policy.headers.reset
+    assert name is not None
+    unit = scene.policy.headers.reset_unit
+    if scene.anchor is None and unit != "delta_seconds":
+        return [Finding(RESET, Outcome.INCONCLUSIVE, f"{name} can't be compared: the run has no wall-clock anchor")]
+    found = column(scene.history, name, rows)
+    bad = np.flatnonzero(found.present & ~found.whole)
+    if len(bad):
+        row = int(rows[bad[0]])
+        got = found.text(scene.history, row)
+        return [
+            _broken(
+                scene,
+                UNIT,
+                [row],
+                f"{name} is {got!r} on row {row}, no number",
+                f"{name}: {got}",
+                _LOOK_CLOCK,
+                len(bad),
+            )
+        ]
+    looks = _looks_like(scene, rows, found)
+    if looks:
+        row = int(rows[np.flatnonzero(found.whole)[0]])
+        got = found.text(scene.history, row)
+        says = f"{name} is {got} on row {row}: that is {looks}, {unit.replace('_', ' ')} are promised"
+        return [
+            _broken(
+                scene, UNIT, [row], says, f"{name}: {got}, {looks}", _LOOK_CLOCK, int(np.count_nonzero(found.whole))
+            )
+        ]
+    right_unit = held(UNIT, f"{name} is in {unit.replace('_', ' ')}", examined=int(np.count_nonzero(found.whole)))
+    return [right_unit, _reset_true(scene, name, told)]
+
+
+def _looks_like(scene: Scene, rows: Ints, found: Column) -> str:
+    """Return the unit that `Reset` is in where it is surely not the promised one; empty where it can be that."""
+    use = np.flatnonzero(found.whole)
+    if not len(use):
+        return ""
+    sent = scene.history.numbers("sent_ns")[rows[use]].astype(np.int64)
+    value = found.values[use]
+    unit = scene.policy.headers.reset_unit
+    near_s = 2 * scene.policy.window // NS_PER_SECOND + 3_600
+    if scene.anchor is None:
+        return "an instant, no delay" if np.all(value > 100 * near_s) else ""
+    now_s = (sent - scene.anchor.monotonic_ns + scene.anchor.wall_ns) // NS_PER_SECOND
+    shapes = {
+        "epoch_seconds": np.abs(value - now_s) <= near_s,
+        "epoch_milliseconds": np.abs(value // 1000 - now_s) <= near_s,
+        "delta_seconds": (value >= 0) & (value <= near_s),
+    }
+    if np.any(shapes[unit]):
+        return ""
+    names = {
+        "epoch_seconds": "epoch seconds",
+        "epoch_milliseconds": "milliseconds",
+        "delta_seconds": "a delay in seconds",
+    }
+    return next((names[other] for other, fits in shapes.items() if np.all(fits)), "")
+
+
+def _as_instants(scene: Scene, one: ToldKey, values: Ints) -> tuple[Ints, Ints]:
+    """Return the earliest and latest monotonic instant that a `Reset` can mean, before rounding."""
+    unit = scene.policy.headers.reset_unit
+    safe = np.clip(values, -(2**62) // _UNIT_NS[unit], 2**62 // _UNIT_NS[unit])
+    told_ns = safe * _UNIT_NS[unit]
+    if unit == "delta_seconds":
+        return one.sent_ns + told_ns, one.done_ns + told_ns
+    assert scene.anchor is not None
+    at_ns = told_ns - scene.anchor.wall_ns + scene.anchor.monotonic_ns
+    return at_ns - scene.wall_error_ns, at_ns + scene.wall_error_ns
+
+
+def _reset_true(scene: Scene, name: str, told: Sequence[ToldKey]) -> Finding:
+    slack = scene.allowance
+    examined = times = 0
+    worst: tuple[ToldKey, int, int] | None = None
+    for one in told:
+        found = column(scene.history, name, one.rows)
+        low, high = _as_instants(scene, one, found.values)
+        stray = slack.rounding_ns + slack.clock_ns
+        early, late = one.end_lo_ns - stray - high, low - stray - one.end_hi_ns
+        off = np.where(found.whole, np.maximum(early, late), 0)
+        examined += int(np.count_nonzero(found.whole))
+        wrong = np.flatnonzero(off > 0)
+        times += len(wrong)
+        if len(wrong) and worst is None:
+            place = int(wrong[0])
+            worst = (one, place, int(-early[place] if early[place] > 0 else late[place]))
+    if worst is None:
+        return held(RESET, f"{name} names the end of the window", examined=examined)
+    one, place, off_ns = worst
+    row = int(one.rows[place])
+    got = column(scene.history, name, one.rows).text(scene.history, row)
+    side = "before" if off_ns < 0 else "after"
+    by = format_duration(abs(off_ns))
+    says = f"{name} is {got} on row {row}: at least {by} {side} the window ends, rounding and slack allowed for"
+    return _broken(
+        scene, RESET, [row], f"{says}; untrue on {times} of {examined} answers", f"{name}: {got}", _LOOK_CLOCK, times
+    )
+
+
+def _retry_true(scene: Scene, told: Sequence[ToldKey]) -> Finding:
+    """Return whether a client that waits as `Retry-After` says comes neither too early nor far too late."""
+    name = scene.policy.headers.retry_after
+    assert name is not None
+    slack = scene.allowance
+    stray = slack.rounding_ns + slack.clock_ns
+    examined = 0
+    for one in told:
+        use = np.flatnonzero(one.rejected)
+        _, delta, wall = retry_column(scene.history, name, one.rows[use])
+        at_lo, at_hi = np.full(len(use), FAR_NS, dtype=np.int64), np.full(len(use), FAR_NS, dtype=np.int64)
+        given = delta < FAR_NS
+        at_lo[given], at_hi[given] = (one.sent_ns[use] + delta)[given], (one.done_ns[use] + delta)[given]
+        dated = wall < FAR_NS
+        if scene.anchor is not None:
+            at = wall[dated] - scene.anchor.wall_ns + scene.anchor.monotonic_ns
+            at_lo[dated], at_hi[dated] = at - scene.wall_error_ns, at + scene.wall_error_ns
+        known = at_lo < FAR_NS
+        examined += int(np.count_nonzero(known))
+        short = known & (at_hi + stray < one.end_lo_ns[use])
+        long = known & (at_lo - stray > one.end_hi_ns[use])
+        wrong = np.flatnonzero(short | long)
+        if len(wrong):
+            place = int(wrong[0])
+            row = int(one.rows[use[place]])
+            exchange = scene.history.exchanges([row])[0]
+            got = exchange.headers.get(name.lower(), "")
+            how = "too short" if short[place] else "too long"
+            end = int(one.end_lo_ns[use[place]] if short[place] else one.end_hi_ns[use[place]])
+            wait = format_duration(max(0, end - exchange.done_ns))
+            bound = "at the earliest" if short[place] else "at the latest"
+            says = f"{name} is {got} on row {row}: {how}, the window ends {bound} {wait} after that answer"
+            shown = (line(exchange, exchange.sent_ns, f"{name}: {got}"),)
+            figures = {"times": len(wrong)}
+            return Finding(RETRY, Outcome.FAIL, says, examined, 1, (row,), shown, _LOOK_CLOCK, figures)
+    return held(RETRY, f"{name} names the wait until the window ends", examined=examined)
