@@ -1,1 +1,222 @@
-"""Wires the stages together; the only module that imports them all."""
+"""Wires the stages: drives the chosen cases on a target, keeps their evidence, judges what was kept."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from proofload.cases.accounts import Accounts
+from proofload.cases.case import Case
+from proofload.cases.lab import Audience, Lab, Shared
+from proofload.cases.sources import Sources
+from proofload.core.clock import Anchor, SystemClock
+from proofload.core.errors import ProofloadError
+from proofload.core.seeds import fresh_seed
+from proofload.drive.endpoint import Endpoint
+from proofload.drive.engine import Engine
+from proofload.judge.panel import verdict as verdict_of
+from proofload.judge.verdict import Outcome, Verdict
+from proofload.plan.ownership import prove_ownership
+from proofload.plan.target import Target
+from proofload.plan.workload import Ceilings
+from proofload.record.bundle import Bundle, BundleWriter, new_bundle_path
+from proofload.record.history import History
+from proofload.record.ledger import Ledgers
+from proofload.report.as_json import SCHEMA_VERSION, verdict_json
+from proofload.suite import dossier as files
+from proofload.suite.catalogue import CATALOGUE
+from proofload.suite.dossier import Dossier
+from proofload.suite.environment import describe
+from proofload.suite.schedule import Schedule
+
+VERDICTS = "verdicts.json"
+_KEPT_HEADERS = ("x-request-id", "content-type", "date")
+SETUP = "setup"
+"""The pseudo-case whose history holds the making of test users."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a run came to."""
+
+    bundle: Path
+    verdicts: tuple[Verdict, ...]
+    took_ns: Mapping[str, int] = field(default_factory=dict)
+    seed: int = 0
+    began_wall_ns: int = 0
+    signal: int = 0
+    """The signal that ended it early, where one did."""
+
+
+async def run(target: Target, cases: Sequence[Case], *, out: Path, seed: int | None, audience: Audience) -> Ended:
+    """Run `cases` on `target` and return their verdicts; everything they rest on is in the bundle.
+
+    SIGINT and SIGTERM end it early and in order: what was seen so far is kept, sealed and judged.
+    Raises SafetyError before anything is sent where the target may not be loaded.
+    """
+    vet = prove_ownership(target)
+    clock = SystemClock()
+    seed = fresh_seed() if seed is None else seed
+    run_id = f"{fresh_seed():08x}"
+    began_wall_ns = clock.wall_ns()
+    writer = BundleWriter(new_bundle_path(out, began_wall_ns, run_id))
+    files.save_plan(writer, target, [case.id for case in cases], seed, {})
+    writer.write_json(files.ENVIRONMENT, describe())
+
+    endpoint = Endpoint.of(target.address)
+    kept = sorted({*_KEPT_HEADERS, *target.told_headers()})
+
+    def new_engine(prefix: str) -> Engine:
+        return Engine(
+            endpoint,
+            target.operations,
+            ceilings=_ceilings(target),
+            clock=clock,
+            seed=seed,
+            keep_headers=kept,
+            id_prefix=f"{prefix}-",
+            vet=vet,
+        )
+
+    sources = Sources(seed, endpoint.host, target.sources)
+    setup = new_engine(f"{run_id}-{SETUP}")
+    shared = Shared(target, clock, seed, run_id, sources, Accounts(target, setup, sources), audience, new_engine)
+    conduct = _Conduct(shared, writer, Schedule(cases))
+    got_signal = await conduct.all()
+    writer.write_history(f"history/{SETUP}.parquet", setup.history())
+    writer.seal()
+    verdicts = judge_bundle(writer.path)
+    writer.write_json(VERDICTS, {"schema_version": SCHEMA_VERSION, "verdicts": [verdict_json(one) for one in verdicts]})
+    writer.seal()
+    return Ended(writer.path, verdicts, conduct.took_ns, seed, began_wall_ns, got_signal)
+
+
+def judge_bundle(path: Path) -> tuple[Verdict, ...]:
+    """Return the verdicts that follow from a sealed bundle, in the order of its cases. Sends nothing."""
+    bundle = Bundle(path)
+    target, case_ids = files.load_plan(bundle)
+    return tuple(_judge_case(bundle, target, case_id) for case_id in case_ids)
+
+
+def _judge_case(bundle: Bundle, target: Target, case_id: str) -> Verdict:
+    history, dossier = files.load_case(bundle, case_id)
+    if dossier.skipped:
+        return Verdict(case_id, Outcome.SKIPPED, (), dossier.skipped)
+    if dossier.broke:
+        return Verdict(case_id, Outcome.ERROR, (), dossier.broke)
+    evidence = files.to_evidence(case_id, target, history, dossier)
+    verdict = verdict_of(case_id, CATALOGUE[case_id].judge, evidence)
+    if dossier.interrupted and verdict.outcome is not Outcome.FAIL:
+        return Verdict(case_id, Outcome.INCONCLUSIVE, verdict.findings, dossier.interrupted)
+    return verdict
+
+
+class _Conduct:
+    """Drives the cases of one run, side by side where the schedule allows it."""
+
+    def __init__(self, shared: Shared, writer: BundleWriter, schedule: Schedule) -> None:
+        self.took_ns: dict[str, int] = {}
+        self._shared = shared
+        self._writer = writer
+        self._schedule = schedule
+        self._tasks: dict[asyncio.Task[Dossier], tuple[Case, Lab]] = {}
+        self._stop = asyncio.Event()
+        self._signal = 0
+
+    async def all(self) -> int:
+        """Drive every case to its end; return the signal that cut it short, or 0."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._interrupt, int(number))
+        try:
+            stopping = asyncio.create_task(self._stop.wait())
+            while not self._schedule.done:
+                self._start()
+                await asyncio.wait([*self._tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+                if self._stop.is_set():
+                    await self._end_early()
+                self._collect()
+            stopping.cancel()
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+        return self._signal
+
+    def _interrupt(self, number: int) -> None:
+        self._signal = number
+        self._stop.set()
+
+    def _start(self) -> None:
+        for case, why in self._schedule.skip_hopeless():
+            self._save(case.id, None, self._without_driving(skipped=why))
+        for case in self._schedule.start():
+            lab = Lab(case.id, self._shared)
+            self._tasks[asyncio.create_task(self._drive(case, lab))] = (case, lab)
+
+    async def _drive(self, case: Case, lab: Lab) -> Dossier:
+        began_ns = lab.clock.now_ns()
+        anchor = Anchor.take(lab.clock)
+        interrupted = broke = skipped = ""
+        try:
+            skipped = case.missing(lab.target)
+            if not skipped:
+                await case.drive(lab)
+        except asyncio.CancelledError:
+            interrupted = f"interrupted by {signal.Signals(self._signal).name}" if self._signal else "interrupted"
+        except ProofloadError as error:
+            broke = str(error)
+        took_ns = lab.clock.now_ns() - began_ns
+        return Dossier(
+            anchor, lab.deliveries(), lab.edges(), lab.ledgers(), lab.facts, interrupted, broke, skipped, took_ns
+        )
+
+    async def _end_early(self) -> None:
+        for case in self._schedule.abandon():
+            self._save(case.id, None, self._without_driving(interrupted="the run was ended before its turn came"))
+        for task, (_, lab) in self._tasks.items():
+            lab.engine.stop()
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _collect(self) -> None:
+        for task in [task for task in self._tasks if task.done()]:
+            case, lab = self._tasks.pop(task)
+            problem = task.exception()
+            dossier = (
+                task.result()
+                if problem is None
+                else self._without_driving(broke=f"{type(problem).__name__}: {problem}")
+            )
+            self._save(case.id, lab, dossier)
+            self._schedule.end(case.id, self._outcome_so_far(case, lab, dossier))
+
+    def _outcome_so_far(self, case: Case, lab: Lab, dossier: Dossier) -> Outcome:
+        """Return what others that depend on the case may go by."""
+        if dossier.skipped:
+            outcome = Outcome.SKIPPED
+        elif dossier.broke:
+            outcome = Outcome.ERROR
+        elif dossier.interrupted:
+            outcome = Outcome.INCONCLUSIVE
+        else:
+            evidence = files.to_evidence(case.id, lab.target, lab.history(), dossier)
+            outcome = verdict_of(case.id, case.judge, evidence).outcome
+        self._shared.audience.ended(case.id, outcome.name)
+        return outcome
+
+    def _save(self, case_id: str, lab: Lab | None, dossier: Dossier) -> None:
+        self.took_ns[case_id] = dossier.took_ns
+        files.save_case(self._writer, case_id, lab.history() if lab else History.empty(), dossier)
+
+    def _without_driving(self, *, skipped: str = "", interrupted: str = "", broke: str = "") -> Dossier:
+        anchor = Anchor.take(self._shared.clock)
+        return Dossier(anchor, (), (), Ledgers(), {}, interrupted, broke, skipped)
+
+
+def _ceilings(target: Target) -> Ceilings:
+    ceilings = target.ceilings
+    return Ceilings(ceilings.requests_per_second, ceilings.total_requests, ceilings.duration)

@@ -1,0 +1,102 @@
+"""Test users that exist at the target: made through its own API, logged in, handed out once each."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from proofload.cases.sources import Sources
+from proofload.core.errors import TargetError
+from proofload.drive.engine import Engine
+from proofload.drive.user import Answer, User
+from proofload.plan.target import Target
+from proofload.plan.workload import Sequence as Steps
+
+_USERS_PER_SOURCE = 10
+"""Signing up spends the allowance of the address that it comes from: a fresh address after so many users."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A logged-in test user."""
+
+    name: str
+    password: str = field(repr=False)
+    token: str | None = field(repr=False)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a virtual user needs to act as this account: `${user.name}`, `${user.password}`, the token."""
+        return {"name": self.name, "password": self.password, "token": self.token}
+
+
+class Accounts:
+    """Makes accounts on demand. Without a log-in in the target file, accounts are mere names without a token."""
+
+    def __init__(self, target: Target, engine: Engine, sources: Sources) -> None:
+        self._target = target
+        self._engine = engine
+        self._sources = sources
+        self._next = 1
+        self._batch = 0
+        self._lock = asyncio.Lock()
+        # Known to this process alone; a user that an earlier run made has another password, and gets a new number.
+        self._run = secrets.token_hex(3)
+
+    async def take(self, count: int) -> Sequence[Account]:
+        """Return `count` logged-in accounts that nobody else was given. Raises TargetError where signing up fails."""
+        async with self._lock:
+            made: list[Account] = []
+            while len(made) < count:
+                made += await self._make(min(_USERS_PER_SOURCE, count - len(made)))
+            return made
+
+    async def _make(self, count: int) -> list[Account]:
+        users = self._target.users
+        first, self._next = self._next, self._next + count
+        self._batch += 1
+        accounts: list[Account] = []
+        prefix = users.prefix if users else "load_test_user_"
+        names = [f"{prefix}{self._run}_{number}" for number in range(first, first + count)]
+
+        async def sign_up(user: User) -> None:
+            # One by one, so that those made before a failure are counted.
+            for name in names:
+                account = await self._sign_up(user, name)
+                accounts.append(account)
+
+        if users is None or users.login is None:
+            return [Account(name, "", None) for name in names]
+        source = self._sources.fresh()
+        workload = f"setup/{self._batch}"
+        await self._engine.run(Steps(name=workload, run=sign_up, n=1, sources=(source,) if source else ()))
+        if len(accounts) < count:
+            problems = [error.text for error in self._engine.delivery().user_errors if error.workload == workload]
+            raise TargetError("; ".join(problems) or f"no test user could be made at {self._target.address}")
+        return accounts
+
+    async def _sign_up(self, user: User, name: str) -> Account:
+        users = self._target.users
+        assert users is not None
+        assert users.login is not None
+        password = secrets.token_urlsafe(12) + "aA1!"
+        user.state.update({"name": name, "password": password})
+        if users.register_ is not None:
+            answer = await user.request(users.register_, keep_body=True)
+            if not answer.ok:
+                raise TargetError(_told("register", users.register_, name, answer))
+        answer = await user.request(users.login, keep_body=True)
+        token = users.token_of(answer.json()) if answer.ok else None
+        if token is None:
+            raise TargetError(_told("log in", users.login, name, answer))
+        return Account(name, password, token)
+
+
+def _told(what: str, operation: str, name: str, answer: Answer) -> str:
+    got = f"status {answer.status}" if answer.status else f"no answer ({answer.fault.name.lower().replace('_', ' ')})"
+    return (
+        f"operations.{operation}: could not {what} test user {name}: got {got}, expected a success; "
+        "is the target up, and does the operation fit it? See proofload check-target"
+    )

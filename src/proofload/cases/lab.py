@@ -1,0 +1,182 @@
+"""What a case may use while it drives: workloads, accounts, fresh addresses, the target's books, and time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from proofload.cases.accounts import Account, Accounts
+from proofload.cases.sources import Sources
+from proofload.cases.turns import Turns
+from proofload.core.clock import Clock
+from proofload.drive.engine import Engine
+from proofload.drive.observe.metrics import read_metrics
+from proofload.plan.target import Target
+from proofload.plan.workload import AnyWorkload, Burst, Script
+from proofload.plan.workload import Sequence as Steps
+from proofload.record.delivery import Delivery
+from proofload.record.fault_edge import FaultEdge
+from proofload.record.history import History
+from proofload.record.ledger import Ledgers, Reading
+
+_MOST_CONNECTIONS = 500
+
+
+class Audience(Protocol):
+    """Hears what a case is doing, for whoever watches."""
+
+    def doing(self, case_id: str, what: str, until_ns: int | None = None) -> None:
+        """Hear that a case does or waits for something, until an instant where one is known."""
+        ...
+
+    def ended(self, case_id: str, outcome: str) -> None:
+        """Hear that a case has ended."""
+        ...
+
+    def sent(self, case_id: str, requests: int) -> None:
+        """Hear how many requests a case has sent so far."""
+        ...
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all cases of a run have in common."""
+
+    target: Target
+    clock: Clock
+    seed: int
+    run_id: str
+    sources: Sources
+    accounts: Accounts
+    audience: Audience
+    new_engine: Callable[[str], Engine]
+    """Make an engine whose request ids begin with the given prefix."""
+    turns: Turns = field(default_factory=Turns)
+
+
+class Lab:
+    """One case's place of work. What it sends, reads and notes becomes the evidence of that case."""
+
+    def __init__(self, case_id: str, shared: Shared) -> None:
+        self.case_id = case_id
+        self.target = shared.target
+        self.clock = shared.clock
+        self.seed = shared.seed
+        self.facts: dict[str, Any] = {}
+        self.engine = shared.new_engine(f"{shared.run_id}-{case_id}")
+        self._shared = shared
+        self._readings: list[Reading] = []
+        self._edges: list[FaultEdge] = []
+        self._silent = False
+
+    async def run(self, *workloads: AnyWorkload) -> None:
+        """Drive workloads side by side to their end. Their names are steps of this case."""
+        async with contextlib.nullcontext() if self._silent else self._shared.turns.sending():
+            await self.engine.run(*workloads)
+        self._shared.audience.sent(self.case_id, self.engine.progress().sent)
+
+    @asynccontextmanager
+    async def silence(self) -> AsyncIterator[None]:
+        """Hold while no other case sends, so that what the target counts is ours alone."""
+        async with self._shared.turns.silence():
+            self._silent = True
+            try:
+                yield
+            finally:
+                self._silent = False
+
+    def step(self, name: str) -> str:
+        """Return the name of a workload of this case."""
+        return f"{self.case_id}/{name}"
+
+    def steps(
+        self,
+        name: str,
+        run: str | Script,
+        n: int = 1,
+        *,
+        account: Account | None = None,
+        source: str | None = None,
+        fresh_connections: bool = False,
+    ) -> Steps:
+        """Return `n` requests (or runs of a script) one after the other, by one client."""
+        return Steps(
+            name=self.step(name),
+            run=run,
+            n=n,
+            sources=(source,) if source else (),
+            identities=(account.identity(),) if account else (),
+            fresh_connections=fresh_connections,
+        )
+
+    def burst(
+        self, name: str, run: str | Script, n: int, *, account: Account | None = None, source: str | None = None
+    ) -> Burst:
+        """Return `n` requests released at one instant by as many connections of one client, 500 at the most."""
+        return Burst(
+            name=self.step(name),
+            run=run,
+            n=n,
+            connections=min(n, _MOST_CONNECTIONS),
+            sources=(source,) if source else (),
+            identities=(account.identity(),) if account else (),
+        )
+
+    @property
+    def many_sources(self) -> bool:
+        """Return whether clients can be told apart by their addresses."""
+        return self._shared.sources.many
+
+    def source(self) -> str | None:
+        """Return a client address that nobody used before, or None where this machine has only its own."""
+        return self._shared.sources.fresh()
+
+    async def accounts(self, count: int = 1) -> Sequence[Account]:
+        """Return logged-in test users that no other case uses, made through the target's own API."""
+        self.doing(f"creating {count} test user{'s' if count > 1 else ''}")
+        async with self._shared.turns.sending():
+            return await self._shared.accounts.take(count)
+
+    async def read_services(self, label: str) -> None:
+        """Read the counters of the gateway and of every service that declares a metrics page."""
+        policy = self.target.policies.metrics
+        pages = {name: service.metrics for name, service in self.target.services.items() if service.metrics}
+        if policy is not None and policy.url is not None:
+            pages["gateway"] = policy.url
+        readers: list[Awaitable[Reading]] = [
+            read_metrics(url, source=name, label=label, clock=self.clock) for name, url in sorted(pages.items())
+        ]
+        self._readings += await asyncio.gather(*readers)
+
+    async def wait_until_ns(self, due_ns: int, what: str) -> None:
+        """Wait for an instant, and say for what."""
+        self.doing(what, due_ns)
+        await self.clock.sleep_until_ns(due_ns)
+
+    def doing(self, what: str, until_ns: int | None = None) -> None:
+        """Say what this case does now."""
+        self._shared.audience.doing(self.case_id, what, until_ns)
+
+    def note(self, name: str, value: Any) -> None:
+        """Keep a fact (JSON only) with the evidence."""
+        self.facts[name] = value
+
+    def history(self) -> History:
+        """Return what was sent so far."""
+        return self.engine.history()
+
+    def deliveries(self) -> tuple[Delivery, ...]:
+        """Return how truly the load was put on the wire."""
+        return (self.engine.delivery(),)
+
+    def edges(self) -> tuple[FaultEdge, ...]:
+        """Return the moments of the faults so far."""
+        return tuple(self._edges)
+
+    def ledgers(self) -> Ledgers:
+        """Return what was read so far."""
+        return Ledgers(readings=tuple(self._readings))

@@ -1,0 +1,222 @@
+"""TC-RL: what a rate limit admits and rejects, and what its headers say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+
+from proofload.cases.accounts import Account
+from proofload.cases.lab import Lab
+from proofload.core.clock import Anchor
+from proofload.core.units import NS_PER_SECOND
+from proofload.drive.user import Answer, User
+from proofload.plan.policies import RateLimitHeaders, RateLimitPolicy
+from proofload.plan.target import Target
+from proofload.plan.workload import Script, Sequence
+
+ROUNDING_NS = NS_PER_SECOND
+"""Stores keep whole seconds of expiry: a window may last this much longer than declared."""
+_KNOCKS = 8
+"""How often a rejected client knocks again while it waits for the window's end."""
+_FORGED_ADDRESSES = 5
+_MOST_DIGITS = 15
+
+
+def gateway_limit(target: Target) -> RateLimitPolicy | None:
+    """Return the limit over all services, or nothing where the target declares none."""
+    return next((policy for policy in target.policies.rate_limit if policy.service is None), None)
+
+
+def missing(target: Target) -> str:
+    """Return why the rate-limit cases can't be run on this target, or nothing."""
+    return "" if gateway_limit(target) else "the target declares no rate limit (policies.rate_limit)"
+
+
+def one_window_and(extra_s: int) -> Callable[[Target], int]:
+    """Return a function that tells how long a case takes that waits for one window's end."""
+
+    def expected_ns(target: Target) -> int:
+        policy = gateway_limit(target)
+        return (policy.window if policy else 0) + extra_s * NS_PER_SECOND
+
+    return expected_ns
+
+
+async def drive_enforcement(lab: Lab) -> None:
+    """Spend a whole allowance one by one and another all at once, try to get round the limit, and come back later."""
+    policy = _limit(lab)
+    (account,) = await lab.accounts(1)
+    clients = {name: lab.source() for name in ("spender", "crowd", "bystander", "regular")}
+    lab.note("sources", clients)
+    spender = clients["spender"]
+    began_ns = await _spend_twice(lab, policy, account, clients)
+    lab.doing("trying to get round the limit")
+    await lab.run(*_evasions(lab, policy, account, spender))
+    regular_ns = lab.clock.now_ns()
+    if lab.many_sources:
+        await lab.run(
+            lab.steps("bystander", policy.probe, 3, account=account, source=clients["bystander"]),
+            lab.steps("regular", policy.probe, _half(policy), account=account, source=clients["regular"]),
+        )
+    await _knock(lab, policy, account, clients, began_ns)
+    # The window began with the first request's decision, which its answer bounds.
+    latest_ns = regular_ns if lab.many_sources else began_ns
+    await lab.wait_until_ns(latest_ns + policy.window + ROUNDING_NS + NS_PER_SECOND // 2, "the window to end")
+    back = [lab.steps("after window", policy.probe, 3, account=account, source=spender)]
+    if lab.many_sources:
+        back.append(lab.steps("regular again", policy.probe, _half(policy), account=account, source=clients["regular"]))
+    await lab.run(*back)
+
+
+async def _spend_twice(lab: Lab, policy: RateLimitPolicy, account: Account, clients: dict[str, str | None]) -> int:
+    """Spend one allowance one by one and one all at once; return when that began. In silence: backend hits are ours."""
+    over = max(5, policy.limit // 20)
+    crowd_size = policy.limit + max(10, policy.limit // 2)
+    async with lab.silence():
+        await lab.read_services("before")
+        lab.doing(f"sending {policy.limit} + {over} requests from one client")
+        began_ns = lab.clock.now_ns()
+        await lab.run(
+            lab.steps("sequence", policy.probe, policy.limit + over, account=account, source=clients["spender"])
+        )
+        if lab.many_sources:
+            lab.doing(f"releasing {crowd_size} requests at once from another client")
+            await lab.run(lab.burst("burst", policy.probe, crowd_size, account=account, source=clients["crowd"]))
+        await lab.read_services("after")
+    return began_ns
+
+
+async def drive_headers(lab: Lab) -> None:
+    """Spend two allowances, note what the headers promise, and come back at the very instants that they name."""
+    policy = _limit(lab)
+    (account,) = await lab.accounts(1)
+    anchor = Anchor.take(lab.clock)
+    clients = {name: lab.source() for name in (("reset", "retry-after") if lab.many_sources else ("reset",))}
+    lab.note("sources", clients)
+    last: dict[str, Answer] = {}
+    lab.doing(f"spending {len(clients)} allowances of {policy.limit}")
+    await lab.run(
+        *(
+            lab.steps(f"spend for {name}", _keep_last(policy, last, name), account=account, source=source)
+            for name, source in clients.items()
+        )
+    )
+    promised = {
+        "reset": reset_ns(policy.headers, last.get("reset"), anchor),
+        "retry-after": retry_after_ns(policy.headers, last.get("retry-after"), anchor),
+    }
+    if lab.many_sources:
+        await lab.run(lab.burst("burst", policy.probe, policy.limit, account=account, source=lab.source()))
+    horizon_ns = lab.clock.now_ns() + 2 * policy.window + ROUNDING_NS
+    # A promise of the far future is untrue by itself; the judge says so without our waiting for it.
+    due = {name: at for name in clients if (at := promised[name]) is not None and at < horizon_ns}
+    lab.note("promised_ns", due)
+    if not due:
+        return
+    await lab.wait_until_ns(min(due.values()) - NS_PER_SECOND // 10, "the instant that the headers promised")
+    await lab.run(
+        *(
+            lab.steps(f"at {name}", _at(policy.probe, at), account=account, source=clients[name])
+            for name, at in due.items()
+        )
+    )
+
+
+def reset_ns(headers: RateLimitHeaders, answer: Answer | None, anchor: Anchor) -> int | None:
+    """Return the monotonic instant that an answer's reset header names, or None where it names none."""
+    text = answer.headers.get(headers.reset.lower()) if answer and headers.reset else None
+    if answer is None or text is None or not text.strip().isdecimal() or len(text) > _MOST_DIGITS:
+        return None
+    if headers.reset_unit == "delta_seconds":
+        return answer.done_ns + int(text) * NS_PER_SECOND
+    unit_ns = NS_PER_SECOND if headers.reset_unit == "epoch_seconds" else 1_000_000
+    return anchor.to_monotonic_ns(int(text) * unit_ns)
+
+
+def retry_after_ns(headers: RateLimitHeaders, answer: Answer | None, anchor: Anchor) -> int | None:
+    """Return the monotonic instant that an answer's Retry-After names, or None where it names none."""
+    text = answer.headers.get(headers.retry_after.lower()) if answer and headers.retry_after else None
+    if answer is None or text is None or len(text) > 64:
+        return None
+    if text.strip().isdecimal() and len(text) <= _MOST_DIGITS:
+        return answer.done_ns + int(text) * NS_PER_SECOND
+    try:
+        return anchor.to_monotonic_ns(round(parsedate_to_datetime(text).timestamp()) * NS_PER_SECOND)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _limit(lab: Lab) -> RateLimitPolicy:
+    policy = gateway_limit(lab.target)
+    assert policy is not None
+    return policy
+
+
+def _half(policy: RateLimitPolicy) -> int:
+    return max(1, policy.limit // 2)
+
+
+def _keep_last(policy: RateLimitPolicy, last: dict[str, Answer], name: str) -> Script:
+    async def spend(user: User) -> None:
+        for _ in range(policy.limit + 3):
+            last[name] = await user.request(policy.probe)
+
+    return spend
+
+
+def _at(operation: str, due_ns: int) -> Script:
+    async def twice(user: User) -> None:
+        await user.pause_until_ns(due_ns)
+        await user.request(operation)
+        # Headers speak in whole seconds: what is still rejected after one more second was promised in vain.
+        await user.pause_until_ns(due_ns + ROUNDING_NS + NS_PER_SECOND // 10)
+        await user.request(operation)
+
+    return twice
+
+
+def _evasions(lab: Lab, policy: RateLimitPolicy, account: Account, source: str | None) -> list[Sequence]:
+    """Return what a limited client might try: each must be rejected like any other request of its own."""
+    probe = lab.target.operations[policy.probe]
+    bearer = {"Authorization": f"Bearer {account.token}"} if probe.auth == "bearer" else {}
+
+    async def forged(user: User) -> None:
+        for i in range(_FORGED_ADDRESSES):
+            address = f"198.51.100.{i + 1}"
+            told = {"X-Forwarded-For": address, "X-Real-IP": address, "Forwarded": f"for={address}"}
+            await user.request(policy.probe, headers=told)
+
+    async def query(user: User) -> None:
+        mark = "&" if "?" in probe.path else "?"
+        for i in range(3):
+            await user.get(f"{probe.path}{mark}proofload={i}", headers=bearer, name=policy.probe)
+
+    async def exempt(user: User) -> None:
+        for path in policy.exempt:
+            if "*" not in path:
+                await user.get(path)
+                await user.get(path)
+
+    found = [lab.steps("forged header", forged, account=account, source=source)]
+    if probe.method == "GET" and "${" not in probe.path:
+        found.append(lab.steps("query", query, account=account, source=source))
+    found.append(lab.steps("new connection", policy.probe, 3, account=account, source=source, fresh_connections=True))
+    if policy.exempt:
+        found.append(lab.steps("exempt", exempt, source=source))
+    return found
+
+
+async def _knock(
+    lab: Lab, policy: RateLimitPolicy, account: Account, clients: dict[str, str | None], began_ns: int
+) -> None:
+    """Let the limited client knock, and the regular one go on under its limit, until shortly before the window ends."""
+    spare = policy.limit - _half(policy)
+    for i in range(1, _KNOCKS + 1):
+        due_ns = began_ns + policy.window * i // (_KNOCKS + 1)
+        if due_ns <= lab.clock.now_ns():
+            continue
+        await lab.wait_until_ns(due_ns, "the window to end, knocking meanwhile")
+        steps = [lab.steps(f"knock {i}", policy.probe, account=account, source=clients["spender"])]
+        if lab.many_sources and i < spare:
+            steps.append(lab.steps(f"regular {i}", policy.probe, account=account, source=clients["regular"]))
+        await lab.run(*steps)

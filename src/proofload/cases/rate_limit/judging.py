@@ -1,0 +1,131 @@
+"""What the rate-limit cases ask of the judges, and about which of their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proofload.cases.rate_limit.driving import gateway_limit
+from proofload.judge.delivery import judge_delivery, rest_on
+from proofload.judge.evidence import Evidence
+from proofload.judge.rate_limit import (
+    Scene,
+    judge_admission,
+    judge_backend_hits,
+    judge_evasion,
+    judge_exempt,
+    judge_headers,
+    judge_isolation,
+    judge_promised_reset,
+)
+from proofload.judge.verdict import Finding, Outcome, held
+from proofload.record.ledger import Reading
+
+Rows = NDArray[np.int64]
+
+
+def judge_enforcement(evidence: Evidence) -> list[Finding]:
+    """TC-RL-001: never more than the limit, never a rejection below it, and no way round it."""
+    scene = _scene(evidence)
+    limited = _rows(evidence, but="exempt")
+    findings = [*judge_admission(scene, limited), _attempted(evidence, scene)]
+    for step, what in (("forged header", "forwarding header"), ("query", "query"), ("new connection", "connection")):
+        findings += _evasion(evidence, scene, step, what)
+    if len(_rows(evidence, "burst")):
+        findings += judge_isolation(scene, _rows(evidence, "sequence", "burst", "bystander", "regular"))
+    if len(_rows(evidence, "exempt")):
+        # The client that asks has just used up its limit: anything but a rejection shows that the path is exempt.
+        findings += judge_exempt(scene, _rows(evidence, "exempt"), needed=2)
+    findings += _backend(evidence, scene)
+    delivered = _delivered(evidence)
+    return [*rest_on(findings, delivered), *delivered]
+
+
+def judge_header_truth(evidence: Evidence) -> list[Finding]:
+    """TC-RL-002: the headers on every answer are there, right and decreasing, and Reset is true."""
+    scene = _scene(evidence)
+    every = _rows(evidence, but="exempt")
+    findings = [*judge_headers(scene, _within_limit(evidence, scene, every)), *judge_promised_reset(scene, every)]
+    delivered = _delivered(evidence)
+    return [*rest_on(findings, delivered), *delivered]
+
+
+def _within_limit(evidence: Evidence, scene: Scene, rows: Rows) -> Rows:
+    """Return `rows` without what was admitted beyond the limit: that is TC-RL-001's matter, and no header fits it."""
+    spent = ("spend for reset", "spend for retry-after")
+    beyond = np.concatenate([_rows(evidence, name)[scene.policy.limit :] for name in spent])
+    rejected = evidence.history.numbers("status")[rows] == scene.policy.status
+    return rows[rejected | ~np.isin(rows, beyond)]
+
+
+def _delivered(evidence: Evidence) -> list[Finding]:
+    """Return whether the load was put on the wire. When it was due plays no part here: judges go by [sent, done]."""
+    return [finding for finding in judge_delivery(evidence.history) if finding.rule != "delivery.send_lag"]
+
+
+def _scene(evidence: Evidence) -> Scene:
+    policy = gateway_limit(evidence.target)
+    assert policy is not None
+    return Scene(policy, evidence.history, evidence.anchor)
+
+
+def _rows(evidence: Evidence, *steps: str, but: str = "") -> Rows:
+    """Return the rows of the named steps of the case, or of all but one, in their order."""
+    prefix = f"{evidence.case}/"
+    names = [str(name) for name in evidence.history.frame["workload"].unique()]
+    wanted = [name for name in names if (name.removeprefix(prefix) in steps if steps else name != prefix + but)]
+    return evidence.history.of_workloads(*wanted)
+
+
+def _evasion(evidence: Evidence, scene: Scene, step: str, what: str) -> list[Finding]:
+    """Return whether a client that had used up its limit got anything more by varying `what`."""
+    varied = _rows(evidence, step)
+    if not len(varied):
+        return []
+    status = evidence.history.numbers("status")
+    if (status[varied] == scene.policy.status).all():
+        return [held("rl.evasion", f"a varying {what} opened no new allowance", examined=len(varied))]
+    if not (status[_rows(evidence, "sequence")] == scene.policy.status).any():
+        says = f"the client was never limited, so a varying {what} shows nothing"
+        return [Finding("rl.evasion", Outcome.INCONCLUSIVE, says, examined=len(varied))]
+    return judge_evasion(scene, _rows(evidence, "sequence", step), what)
+
+
+def _attempted(evidence: Evidence, scene: Scene) -> Finding:
+    """Return whether more than the limit was really tried, one by one: what a broken limiter would need to show."""
+    tried = len(_rows(evidence, "sequence"))
+    return held(
+        "rl.attempted",
+        f"{tried} requests were sent one by one where {scene.policy.limit} are allowed",
+        examined=tried,
+        needed=scene.policy.limit + 1,
+    )
+
+
+def _backend(evidence: Evidence, scene: Scene) -> list[Finding]:
+    """Return whether what the service behind the gateway counted agrees with what was admitted."""
+    probe = evidence.target.operations[scene.policy.probe]
+    service = evidence.target.services.get(probe.service or "")
+    if probe.service is None or service is None or service.metrics is None:
+        return []
+    before = evidence.ledgers.reading("before", probe.service)
+    after = evidence.ledgers.reading("after", probe.service)
+    if before is None or after is None:
+        return []
+    error = before.error or after.error
+    if error:
+        says = f"the hits of service {probe.service} could not be read: {error}"
+        return [Finding("rl.rejected_reached_backend", Outcome.INCONCLUSIVE, says)]
+    hits = _hits(after, service.hits, probe.path) - _hits(before, service.hits, probe.path)
+    return judge_backend_hits(scene, _rows(evidence, "sequence", "burst"), hits, hits)
+
+
+def _hits(reading: Reading, counter: str, path: str) -> int:
+    told: Sequence[float] = [
+        sample.value
+        for sample in reading.samples
+        if sample.name == counter and path in (sample.labels.get("route"), sample.labels.get("path"))
+    ]
+    return round(sum(told))

@@ -1,0 +1,152 @@
+"""The command line: `proofload demo`, `run`, `judge`, `cases`, `check-target`, `load`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from proofload import __version__
+from proofload.cli.exit_status import ExitStatus, of_error
+from proofload.core.errors import ProofloadError
+
+app = typer.Typer(
+    name="proofload",
+    help="Prove, or disprove, that a gateway's controls hold under load.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Cases = Annotated[
+    list[str] | None, typer.Argument(help="Ids of cases, or prefixes such as TC-RL. All, where none is named.")
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder that gets a bundle for each run.", metavar="DIR")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all that is random; printed with each run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON (schema_version 1) to standard output.")]
+JUnit = Annotated[
+    Path | None, typer.Option("--junit", help="Write the result as JUnit XML to this file.", metavar="FILE")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, verdicts only.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"proofload {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
+
+@app.command(epilog="Example: `proofload demo TC-RL-001 --defect rl.limit_plus_one`")
+def demo(
+    cases: Cases = None,
+    defect: Annotated[
+        list[str] | None, typer.Option("--defect", help="Start the system with this defect (repeatable).", metavar="ID")
+    ] = None,
+    window: Annotated[
+        str | None, typer.Option("--window", help="Shorten the rate-limit window, such as 5s.", metavar="DURATION")
+    ] = None,
+    out: Out = Path("runs"),
+    seed: Seed = None,
+    json: AsJson = False,
+    junit: JUnit = None,
+    quiet: Quiet = False,
+) -> None:
+    """Start the reference system, prove its controls, stop it."""
+    from proofload.cli.commands import DemoOptions, Output, run_demo
+
+    output = Output(as_json=json, junit=junit, quiet=quiet)
+    options = DemoOptions(tuple(cases or ()), tuple(defect or ()), window, out, seed)
+    _end(lambda: run_demo(options, output))
+
+
+@app.command(epilog="Example: `proofload run TC-RL --target proofload.yaml --junit results.xml`")
+def run(
+    cases: Cases = None,
+    target: Annotated[Path, typer.Option("--target", "-t", help="The target file.", metavar="FILE")] = Path(
+        "proofload.yaml"
+    ),
+    out: Out = Path("runs"),
+    seed: Seed = None,
+    json: AsJson = False,
+    junit: JUnit = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run cases against the target that a file declares."""
+    from proofload.cli.commands import Output, RunOptions, run_target
+
+    output = Output(as_json=json, junit=junit, quiet=quiet)
+    _end(lambda: run_target(RunOptions(tuple(cases or ()), target, out, seed), output))
+
+
+@app.command(epilog="Example: `proofload judge runs/20261123T113000Z-4f1c2a`")
+def judge(
+    bundle: Annotated[Path, typer.Argument(help="The bundle of a run.", metavar="BUNDLE")],
+    json: AsJson = False,
+    junit: JUnit = None,
+) -> None:
+    """Judge the evidence of an earlier run again, without sending a byte."""
+    from proofload.cli.commands import Output, judge_bundle_again
+
+    _end(lambda: judge_bundle_again(bundle, Output(as_json=json, junit=junit, quiet=True)))
+
+
+@app.command("cases", epilog="Example: `proofload cases TC-RL-001`")
+def list_cases(
+    case: Annotated[str | None, typer.Argument(help="Explain this case.", metavar="CASE")] = None,
+) -> None:
+    """List the catalogue, or explain one case."""
+    from proofload.cli.commands import show_cases
+
+    _end(lambda: show_cases(case))
+
+
+@app.command("check-target", epilog="Example: `proofload check-target proofload.yaml`")
+def check_target(
+    target: Annotated[Path, typer.Argument(help="The target file.", metavar="FILE")] = Path("proofload.yaml"),
+) -> None:
+    """Validate a target file and reach the target, without load."""
+    from proofload.cli.commands import check_target_file
+
+    _end(lambda: check_target_file(target))
+
+
+def _end(command: Callable[[], ExitStatus]) -> NoReturn:
+    """Run a command and end the process with its status; our own errors become messages without a traceback."""
+    try:
+        status = command()
+    except ProofloadError as error:
+        _say_error(error)
+        status = of_error(error)
+    except KeyboardInterrupt:
+        status = ExitStatus.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough.
+        sys.stderr.close()
+        status = ExitStatus.ALL_PASS
+    raise typer.Exit(int(status))
+
+
+def _say_error(error: ProofloadError) -> None:
+    kind = {"PlanError": "the plan is wrong, nothing was sent", "SafetyError": "refused, nothing was sent"}
+    head = kind.get(type(error).__name__)
+    text = str(error)
+    typer.echo(f"proofload: {head}\n{text}" if head else f"proofload: {text}", err=True)
+
+
+def main() -> None:
+    """Start the command line; the entry point of the package."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    app()

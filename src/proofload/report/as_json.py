@@ -1,0 +1,64 @@
+"""The report for machines: JSON with a schema version; the schema stands in schemas/result.schema.json."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from proofload.judge.verdict import Finding, Verdict
+from proofload.record.bundle import dump_json
+from proofload.report.result import RunResult
+
+SCHEMA_VERSION = 1
+
+
+def to_json(result: RunResult) -> str:
+    """Return the whole result as one JSON document, in canonical form."""
+    began = result.began_wall_ns
+    return dump_json(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "tool": {"name": "proofload", "version": result.tool_version},
+            "target": result.target,
+            "bundle": result.bundle,
+            "exit_status": result.exit_status,
+            "seed": result.seed,
+            "began": datetime.fromtimestamp(began / 1e9, UTC).isoformat(timespec="milliseconds") if began else None,
+            "notes": list(result.notes),
+            "verdicts": [
+                {
+                    **verdict_json(verdict),
+                    "title": result.cases[verdict.case].title,
+                    "category": result.cases[verdict.case].category,
+                    "priority": result.cases[verdict.case].priority,
+                    "took_ns": result.cases[verdict.case].took_ns,
+                }
+                for verdict in result.verdicts
+            ],
+        }
+    ).decode()
+
+
+def verdict_json(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as JSON-able content; equal verdicts give equal content."""
+    return {
+        "case": verdict.case,
+        "outcome": verdict.outcome.name,
+        "reason": verdict.reason,
+        "findings": [finding_json(finding) for finding in verdict.findings],
+    }
+
+
+def finding_json(finding: Finding) -> dict[str, Any]:
+    """Return a finding as JSON-able content."""
+    return {
+        "rule": finding.rule,
+        "outcome": finding.outcome.name,
+        "says": finding.says,
+        "examined": finding.examined,
+        "needed": finding.needed,
+        "rows": list(finding.rows),
+        "shown": list(finding.shown),
+        "look_at": finding.look_at,
+        "figures": dict(finding.figures),
+    }

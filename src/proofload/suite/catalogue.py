@@ -1,0 +1,10 @@
+"""Every case there is, by id, in the order in which they are listed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from proofload.cases import rate_limit
+from proofload.cases.case import Case
+
+CATALOGUE: Mapping[str, Case] = {case.id: case for case in (*rate_limit.CASES,)}
