@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ordersystem.auth.app import AuthParts
+from ordersystem.common.audit import Audit, AuditFile
+from ordersystem.common.metrics import Metrics
+from ordersystem.common.service import Edge
 from ordersystem.gateway.parts import GatewayParts
+from ordersystem.orders.app import OrderParts
+from ordersystem.users.app import UserParts
 
 
 @dataclass(frozen=True)
@@ -14,6 +21,12 @@ class Parts:
 
     gateway: GatewayParts = field(default_factory=GatewayParts)
     auth: AuthParts = field(default_factory=AuthParts)
+    user: UserParts = field(default_factory=UserParts)
+    order: OrderParts = field(default_factory=OrderParts)
+    metrics: Callable[[str], Metrics] = Metrics
+    edge: type[Edge] = Edge
+    audit: Callable[[str, Path, int], Audit] = AuditFile
+    """Makes the audit log of a service: its name, its file, the size at which that rotates."""
     settings: dict[str, str] = field(default_factory=dict)
     """Overrides of the environment: for defects that are a wrong value and no wrong code."""
 

@@ -13,32 +13,70 @@ import uvicorn
 
 from ordersystem.auth.app import build_auth
 from ordersystem.auth.settings import auth_settings
-from ordersystem.common.audit import AuditFile
+from ordersystem.common.audit import Audit
 from ordersystem.common.environment import Environment
 from ordersystem.common.metrics import Metrics
-from ordersystem.common.service import Edge
-from ordersystem.common.store import RedisStore
+from ordersystem.common.store import RedisStore, Store
+from ordersystem.common.upstream import HttpUpstream
 from ordersystem.compose import Parts
-from ordersystem.gateway.parts import build_gateway, http_upstreams
+from ordersystem.gateway.parts import build_gateway
 from ordersystem.gateway.settings import gateway_settings
+from ordersystem.orders.app import build_order
+from ordersystem.orders.settings import order_settings
+from ordersystem.users.app import build_user
+from ordersystem.users.settings import user_settings
 
-SERVICE_NAMES = ("auth",)
+SERVICE_NAMES = ("auth", "user", "order")
 """The services behind the gateway, in the order in which they start."""
+
+
+def check_settings(values: Mapping[str, str]) -> None:
+    """Raise SettingError when a setting of any service can't be used."""
+    env = Environment(values)
+    for read in (gateway_settings, auth_settings, user_settings, order_settings):
+        read(env)
+    _rotate_bytes(env)
 
 
 def build(service: str, values: Mapping[str, str], parts: Parts) -> Any:
     """Return the ASGI application of a service, made of these parts and settings."""
     env = Environment(values)
-    metrics = Metrics(service)
-    rotate_bytes = env.whole("AUDIT_ROTATE_BYTES", 64_000_000, 256)
-    audit = AuditFile(service, Path(env.text("AUDIT_DIR", "audit")) / f"{service}.jsonl", rotate_bytes)
+    metrics = parts.metrics(service)
+    path = Path(env.text("AUDIT_DIR", "audit")) / f"{service}.jsonl"
+    audit = CountedAudit(parts.audit(service, path, _rotate_bytes(env)), metrics)
     if service == "gateway":
         gateway = gateway_settings(env)
-        store = RedisStore(gateway.redis_url, gateway.key_prefix, gateway.store_timeout_s)
-        return build_gateway(gateway, parts.gateway, store, http_upstreams(gateway), metrics, audit)
-    auth = auth_settings(env)
-    store = RedisStore(auth.redis_url, auth.key_prefix, auth.store_timeout_s)
-    return Edge(build_auth(auth, parts.auth, store, metrics, audit), metrics)
+        return build_gateway(gateway, parts.gateway, _store(gateway), parts.gateway.upstreams(gateway), metrics, audit)
+    if service == "auth":
+        auth = auth_settings(env)
+        return parts.edge(build_auth(auth, parts.auth, _store(auth), metrics, audit), metrics)
+    if service == "user":
+        user = user_settings(env)
+        return parts.edge(build_user(user, parts.user, _store(user), metrics, audit), metrics)
+    order = order_settings(env)
+    users = HttpUpstream(order.user_service, order.user_timeout_s, order.user_timeout_s, keep=64)
+    return parts.edge(build_order(order, parts.order, _store(order), users, metrics, audit), metrics)
+
+
+class CountedAudit:
+    """Counts what is written to an audit log."""
+
+    def __init__(self, audit: Audit, metrics: Metrics) -> None:
+        self._audit = audit
+        self._written = metrics.counter("audit_events_total", "Security events put on record.", ("event",))
+
+    def write(self, event: Any) -> None:
+        """Write, then count."""
+        self._audit.write(event)
+        self._written.labels(event.event).inc()
+
+
+def _store(settings: Any) -> Store:
+    return RedisStore(settings.redis_url, settings.key_prefix, settings.store_timeout_s)
+
+
+def _rotate_bytes(env: Environment) -> int:
+    return env.whole("AUDIT_ROTATE_BYTES", 64_000_000, 256)
 
 
 def serve(service: str, values: Mapping[str, str], parts: Parts, listener: socket.socket) -> None:

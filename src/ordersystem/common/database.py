@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import anyio.to_thread
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
 
 T = TypeVar("T")
+
+_BUSY_TIMEOUT_S = 10.0
 
 
 class Database:
@@ -17,15 +20,27 @@ class Database:
 
     def __init__(self, url: str, metadata: MetaData) -> None:
         self.engine = make_engine(url)
-        metadata.create_all(self.engine)
+        with self.engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                # Workers start side by side, and "create if absent" is no single step there.
+                connection.execute(text("SELECT pg_advisory_xact_lock(7205)"))
+            metadata.create_all(connection)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` returns, its changes committed; nothing is changed when it raises."""
-        return await anyio.to_thread.run_sync(self._in_transaction, work)
+        return await anyio.to_thread.run_sync(self._write, work)
 
-    def _in_transaction(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` returns; it may not change anything. Readers do not wait for writers."""
+        return await anyio.to_thread.run_sync(self._read, work)
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
         with self.engine.begin() as connection:
             return work(connection)
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        with self.engine.connect() as connection:
+            return work(connection.execution_options(reads_only=True))
 
     def close(self) -> None:
         """Close the pool."""
@@ -35,21 +50,35 @@ class Database:
 def make_engine(url: str) -> Engine:
     """Return an engine for a URL of SQLAlchemy's."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_size=10, max_overflow=20, pool_pre_ping=True)
-    engine = create_engine(
-        url, pool_size=10, max_overflow=30, connect_args={"timeout": 10.0, "check_same_thread": False}
-    )
+        return create_engine(url, pool_size=10, max_overflow=30, pool_pre_ping=True)
+    settings = {"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False}
+    engine = create_engine(url, pool_size=10, max_overflow=30, connect_args=settings)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: Any) -> None:
         # The driver must not begin transactions by itself: it would begin them as readers.
         connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")
+        _into_wal(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # A reader that turns writer can't wait for another writer, whatever the timeout; one that begins as writer can.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reads_only = connection.get_execution_options().get("reads_only")
+        connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _into_wal(connection: sqlite3.Connection) -> None:
+    # This one change does not honour the busy timeout; two workers that open a fresh file both ask for it.
+    give_up_s = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up_s:
+                raise
+            time.sleep(0.01)
+        else:
+            return

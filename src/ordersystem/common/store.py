@@ -6,12 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
-
 from ordersystem.common.errors import StoreDownError
+from ordersystem.common.resp import RedisConnection, ReplyError
 
 
 class Script:
@@ -28,8 +24,8 @@ class Store(Protocol):
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[str | int]) -> Any:
         """Return what the script answers. Raise StoreDownError when Redis can't be asked."""
 
-    async def command(self, *parts: str | int) -> Any:
-        """Return what one command answers. Raise StoreDownError when Redis can't be asked."""
+    async def command(self, name: str, key: str, *rest: str | int) -> Any:
+        """Return what one command on a key answers. Raise StoreDownError when Redis can't be asked."""
 
     async def close(self) -> None:
         """Let go of all connections."""
@@ -38,39 +34,31 @@ class Store(Protocol):
 class RedisStore:
     """A store on a Redis server. All keys carry the prefix of this system, so a server may be shared."""
 
-    def __init__(self, url: str, prefix: str, timeout_s: float = 0.5, connections: int = 32) -> None:
+    def __init__(self, url: str, prefix: str, timeout_s: float = 1.0) -> None:
         self._prefix = prefix
-        # Retries inside the client would run a script twice after a timeout: one count too many.
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=connections,
-            timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._redis = Redis(connection_pool=pool)
+        self._redis = RedisConnection(url, timeout_s)
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[str | int]) -> Any:
         """Run the script on prefixed keys, sending its text only when the server does not know it."""
         named = [self._prefix + key for key in keys]
         try:
-            try:
-                return await self._redis.evalsha(script.sha, len(named), *named, *args)
-            except NoScriptError:
-                return await self._redis.eval(script.source, len(named), *named, *args)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise StoreDownError(str(error)) from error
+            return await self._redis.call("EVALSHA", script.sha, len(named), *named, *args)
+        except ReplyError as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise StoreDownError(str(error)) from error
+        return await self.raw("EVAL", script.source, len(named), *named, *args)
 
-    async def command(self, *parts: str | int) -> Any:
-        """Run one command whose second part is a key."""
-        name, key, *rest = parts
+    async def command(self, name: str, key: str, *rest: str | int) -> Any:
+        """Run one command on a prefixed key."""
+        return await self.raw(name, self._prefix + key, *rest)
+
+    async def raw(self, *parts: str | int) -> Any:
+        """Run one command as it stands."""
         try:
-            return await self._redis.execute_command(name, f"{self._prefix}{key}", *rest)  # type: ignore[no-untyped-call]
-        except (RedisError, OSError, TimeoutError) as error:
+            return await self._redis.call(*parts)
+        except ReplyError as error:
             raise StoreDownError(str(error)) from error
 
     async def close(self) -> None:
-        """Close the pool."""
-        await self._redis.aclose()
-        await self._redis.connection_pool.disconnect()
+        """Close the connection."""
+        await self._redis.close()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ordersystem.common.errors import error_body
+from ordersystem.common.upstream import Headers
 from ordersystem.gateway.routes import Route
 
 
@@ -16,9 +17,6 @@ class BodyTooLargeError(Exception):
 
 class ClientGoneError(Exception):
     """The client hung up before its request was whole."""
-
-
-Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 
 @dataclass(slots=True)
@@ -40,6 +38,7 @@ class Call:
     route: Route
     read_body: Callable[[], Awaitable[bytes]]
     user: str | None = None
+    body: bytes = b""
 
 
 @dataclass(slots=True)

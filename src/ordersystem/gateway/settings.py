@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ordersystem.common.environment import Environment
+from ordersystem.gateway.breaker import BreakerRules
 from ordersystem.gateway.routes import SERVICES
 
 
@@ -34,6 +35,11 @@ class GatewaySettings:
     connect_timeout_s: float
     upstream_connections: int
     max_body_bytes: int
+    max_concurrency: int
+    max_queue: int
+    queue_patience_s: float
+    breaker: BreakerRules
+    breaker_ignored_codes: tuple[str, ...]
 
 
 def gateway_settings(env: Environment) -> GatewaySettings:
@@ -64,4 +70,23 @@ def gateway_settings(env: Environment) -> GatewaySettings:
         connect_timeout_s=env.seconds("GATEWAY_CONNECT_TIMEOUT", 1.0, 0.01),
         upstream_connections=env.whole("GATEWAY_UPSTREAM_CONNECTIONS", 64, 1, 4096),
         max_body_bytes=env.whole("GATEWAY_MAX_BODY_BYTES", 1_000_000, 1),
+        max_concurrency=env.whole("GATEWAY_MAX_CONCURRENCY", 64, 1, 10_000),
+        max_queue=env.whole("GATEWAY_MAX_QUEUE", 1000, 0, 100_000),
+        queue_patience_s=env.seconds("GATEWAY_QUEUE_PATIENCE", 1.0),
+        breaker=_breaker_rules(env),
+        breaker_ignored_codes=env.listed(
+            "BREAKER_IGNORED_CODES", ("LOCK_CONTENTION", "LOCK_LOST", "ORDER_PENDING", "DEPENDENCY_UNAVAILABLE")
+        ),
+    )
+
+
+def _breaker_rules(env: Environment) -> BreakerRules:
+    longest_call_s = env.seconds("GATEWAY_UPSTREAM_TIMEOUT", 5.0, 0.01) + env.seconds(
+        "GATEWAY_CONNECT_TIMEOUT", 1.0, 0.01
+    )
+    return BreakerRules(
+        failures=env.whole("BREAKER_FAILURES", 5, 1, 1_000_000),
+        open_us=round(env.seconds("BREAKER_OPEN", 60.0, 0.01) * 1_000_000),
+        successes=env.whole("BREAKER_SUCCESSES", 3, 1, 1_000_000),
+        trial_lease_us=round((longest_call_s + 1.0) * 1_000_000),
     )

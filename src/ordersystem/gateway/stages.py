@@ -14,11 +14,11 @@ from prometheus_client import Counter
 from ordersystem.common.audit import Audit, AuditEvent
 from ordersystem.common.errors import StoreDownError
 from ordersystem.common.store import Store
-from ordersystem.gateway.call import Answer, BodyTooLargeError, Call, ClientGoneError, Handler, Headers, refusal
+from ordersystem.common.upstream import Headers, Upstream, UpstreamAnswer, UpstreamError, UpstreamTimeoutError
+from ordersystem.gateway.call import Answer, BodyTooLargeError, Call, ClientGoneError, Handler, refusal
 from ordersystem.gateway.limiter import Decision, Limit, Limiter
 from ordersystem.gateway.settings import GatewaySettings
 from ordersystem.gateway.tokens import TokenChecker, TokenError
-from ordersystem.gateway.upstream import Upstream, UpstreamAnswer, UpstreamError, UpstreamTimeoutError
 
 LOG = logging.getLogger("ordersystem.gateway")
 
@@ -103,7 +103,7 @@ class Limiting:
 
     async def _without_store(self, call: Call, error: StoreDownError) -> Answer:
         self._decisions.labels("store_down").inc()
-        LOG.error("rate limit of %s undecided, failing %s: %s", call.request_id, self._when_store_is_down, error)
+        LOG.warning("rate limit of %s undecided, failing %s: %s", call.request_id, self._when_store_is_down, error)
         if self._when_store_is_down == "open":
             return await self._inner(call)
         return refusal(call, 503, "STORE_UNAVAILABLE", "requests can't be counted at the moment; try again", 1)
@@ -193,9 +193,8 @@ class Forwarding:
         upstream = self._upstreams.get(call.route.service or "")
         if upstream is None:
             return refusal(call, 404, "NO_ROUTE", "there is nothing at this path")
-        body = await call.read_body()
         try:
-            given = await upstream.send(call.method, call.target, self.headers_for(call), body)
+            given = await upstream.send(call.method, call.target, self.headers_for(call), call.body)
         except UpstreamTimeoutError as error:
             return refusal(call, 504, "UPSTREAM_TIMEOUT", f"{call.route.service}: {error}")
         except UpstreamError as error:

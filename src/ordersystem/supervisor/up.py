@@ -10,8 +10,7 @@ from pathlib import Path
 
 from ordersystem.common.environment import Environment
 from ordersystem.compose import Parts
-from ordersystem.gateway.settings import gateway_settings
-from ordersystem.serve import SERVICE_NAMES, serve
+from ordersystem.serve import SERVICE_NAMES, check_settings, serve
 from ordersystem.supervisor.control import refuse_if_running
 from ordersystem.supervisor.layout import (
     Layout,
@@ -34,9 +33,8 @@ class System:
         refuse_if_running(self.layout.control)
         self.layout.make()
         given = {**values, **parts.settings}
-        env = Environment(given)
-        gateway_settings(env)  # what is wrong is said here, before anything is had, rather than in a log later
-        counts = worker_counts(env, (*SERVICE_NAMES, "gateway"))
+        check_settings(given)  # what is wrong is said here, before anything is had, rather than in a log later
+        counts = worker_counts(Environment(given), (*SERVICE_NAMES, "gateway"))
         self.redis_url = given.get("REDIS_URL", "")
         first: list[Service] = []
         if self.redis_url:

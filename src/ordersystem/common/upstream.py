@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import httptools
 
-from ordersystem.gateway.call import Headers
+Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 
 class UpstreamError(Exception):
-    """The service gave no whole answer. Whether it acted on the request is unknown unless it was never reached."""
+    """The service gave no whole answer. Whether it acted on the request is unknown, unless it was never sent."""
+
+    def __init__(self, message: str, was_sent: bool = True) -> None:
+        super().__init__(message)
+        self.was_sent = was_sent
 
 
 class UpstreamTimeoutError(UpstreamError):
@@ -184,7 +188,7 @@ class HttpUpstream:
             async with asyncio.timeout(self._connect_timeout_s):
                 _, made = await loop.create_connection(lambda: _Connection(loop), self._host, self._port)
         except TimeoutError as error:
-            raise UpstreamTimeoutError(f"no connection within {self._connect_timeout_s:g} s") from error
+            raise UpstreamTimeoutError(f"no connection within {self._connect_timeout_s:g} s", was_sent=False) from error
         except OSError as error:
-            raise UpstreamError(f"no connection: {error}") from error
+            raise UpstreamError(f"no connection: {error}", was_sent=False) from error
         return made
