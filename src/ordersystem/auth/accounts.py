@@ -55,4 +55,4 @@ class Accounts:
             row = connection.execute(select(USERS).where(USERS.c.username == username)).one_or_none()
             return Account(row.username, row.password_hash, row.created_at) if row else None
 
-        return await self._database.write(work)
+        return await self._database.read(work)
