@@ -1,0 +1,6 @@
+"""Judges an audit log: is every event there, once, whole, true and in time, and nothing that must not be."""
+
+from proofload.judge.audit.expected import AuditEvidence, ExpectedEvent, Forgery, expect
+from proofload.judge.audit.judge import judge_audit
+
+__all__ = ["AuditEvidence", "ExpectedEvent", "Forgery", "expect", "judge_audit"]

@@ -1,0 +1,77 @@
+"""What an audit log should hold after a run, and what a case knows that the log must not give away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from proofload.core.clock import Anchor
+from proofload.judge.reconcile.request_ids import request_ids
+from proofload.record.exchange import Ending
+from proofload.record.history import History
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedEvent:
+    """One security event that an exchange of ours brought about."""
+
+    row: int
+    event: str
+    """In our words (`login_failed`); the policy knows the target's."""
+    request_id: str
+    sent_ns: int
+    done_ns: int
+    user: str | None = None
+    """The user that the entry must name; None where it is not known."""
+    ip: str | None = None
+    certain: bool = True
+    """False where the request was never answered: the event may be there or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgery:
+    r"""An attempt to write a line of one's own: what was sent held `head`, a line end, and `tail` (both unique)."""
+
+    head: str
+    tail: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvidence:
+    """What else the judge must know of a run."""
+
+    read_ns: int
+    """When the log was last read to its end; what is not there by then was not there."""
+    anchor: Anchor | None = None
+    """Tells times in the log from our own; without it they are not compared."""
+    secrets: tuple[str, ...] = ()
+    """Passwords and tokens that were sent or received."""
+    forgeries: tuple[Forgery, ...] = ()
+
+
+def expect(
+    history: History, rows: Iterable[int], event: str, *, users: Mapping[int, str] | None = None, ip: bool = False
+) -> list[ExpectedEvent]:
+    """Return the event `event` for each of the exchanges `rows` that reached the target.
+
+    `users` name the user of each user number; with `ip`, the entry must name the address that we sent from.
+    """
+    chosen = sorted(int(row) for row in rows)
+    ids = request_ids(history)
+    found = []
+    for one in history.exchanges(chosen):
+        if one.ending not in (Ending.ANSWERED, Ending.UNKNOWN):
+            continue
+        found.append(
+            ExpectedEvent(
+                one.row,
+                event,
+                ids[one.row] or "",
+                one.sent_ns,
+                one.done_ns,
+                (users or {}).get(one.user),
+                one.source if ip else None,
+                one.ending is Ending.ANSWERED,
+            )
+        )
+    return found
