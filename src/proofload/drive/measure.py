@@ -18,6 +18,7 @@ _LAG_EVERY_S = 0.02
 _TIMER_TICK_NS = 1_000_000
 _FULL_CPU = 0.95
 _MOST_LATE = 0.01
+_FEW_LATE = 10
 _LEAST_WALL_NS = NS_PER_SECOND // 2
 
 
@@ -166,7 +167,7 @@ class Account:
 def _limits(stats: Stats, generators: tuple[GeneratorDelivery, ...], wall_ns: int) -> tuple[str, ...]:
     reasons = [f"generator {one.number} died: {one.died}" for one in generators if one.died]
     lag = stats.send_lag.lag()
-    if stats.late > max(lag.samples * _MOST_LATE, 1):
+    if stats.late > max(lag.samples * _MOST_LATE, _FEW_LATE):
         reasons.append(
             f"{stats.late} of {lag.samples} arrivals were begun more than {format_duration(LATE_NS)} late"
             f" (p99 {format_duration(lag.p99_ns)})"

@@ -15,6 +15,7 @@ from proofload.record.histogram import DelayHistogram
 
 LATE_NS = 10_000_000
 _MOST_WORKLOADS = 1_024
+_LEAST_ERROR_STATUS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Standing:
             users=self.users,
             response=stats.response.lag(),
             service=stats.service.lag(),
-            p95_ns=stats.response.percentile_ns(950),
+            good=stats.good,
             checks=self.checks,
             user_errors=self.user_errors,
         )
@@ -70,8 +71,8 @@ class Progress:
     response: Lag
     """From intended time."""
     service: Lag
-    p95_ns: int
-    """Of the response time."""
+    good: DelayHistogram
+    """Response times of answers with a status below 400: failing fast is not being fast."""
     checks: Mapping[str, tuple[int, int]]
     user_errors: int
 
@@ -87,6 +88,8 @@ class Stats:
         self.last_sent_ns: dict[int, int] = {}
         self.service = DelayHistogram()
         self.response = DelayHistogram()
+        self.good = DelayHistogram()
+        """Response times of what was answered with a status below 400."""
         self.send_lag = DelayHistogram()
         self.loop_lag = DelayHistogram()
         self.late = 0
@@ -111,6 +114,8 @@ class Stats:
         self.faults += np.bincount(table["fault"], minlength=len(Fault))
         self.service.add(answered["done_ns"] - answered["sent_ns"])
         self.response.add(answered["done_ns"] - answered["intended_ns"])
+        good = answered[answered["status"] < _LEAST_ERROR_STATUS]
+        self.good.add(good["done_ns"] - good["intended_ns"])
 
     def add_lags(self, lags_ns: list[int]) -> None:
         """Count delays of arrivals whose connection stood open."""
@@ -127,7 +132,7 @@ class Stats:
             self.first_sent_ns[number] = min(at_ns, self.first_sent_ns.get(number, at_ns))
         for number, at_ns in other.last_sent_ns.items():
             self.last_sent_ns[number] = max(at_ns, self.last_sent_ns.get(number, at_ns))
-        for name in ("service", "response", "send_lag", "loop_lag"):
+        for name in ("service", "response", "good", "send_lag", "loop_lag"):
             getattr(self, name).merge(getattr(other, name))
         self.late += other.late
 
