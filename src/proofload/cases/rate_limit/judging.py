@@ -57,7 +57,8 @@ def _within_limit(evidence: Evidence, scene: Scene, rows: Rows) -> Rows:
     spent = ("spend for reset", "spend for retry-after")
     beyond = np.concatenate([_rows(evidence, name)[scene.policy.limit :] for name in spent])
     rejected = evidence.history.numbers("status")[rows] == scene.policy.status
-    return rows[rejected | ~np.isin(rows, beyond)]
+    kept: Rows = rows[rejected | ~np.isin(rows, beyond)]
+    return kept
 
 
 def _delivered(evidence: Evidence) -> list[Finding]:

@@ -1,0 +1,5 @@
+"""`python -m proofload` is the command `proofload`."""
+
+from proofload.cli.main import main
+
+main()

@@ -1,0 +1,90 @@
+"""Runs the command line as people do: as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+COMMAND = (sys.executable, "-m", "proofload")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def outcomes(self) -> dict[str, str]:
+        return {one["case"]: one["outcome"] for one in self.json["verdicts"]}
+
+    def rules(self, case: str, outcome: str = "FAIL") -> set[str]:
+        (verdict,) = [one for one in self.json["verdicts"] if one["case"] == case]
+        return {finding["rule"] for finding in verdict["findings"] if finding["outcome"] == outcome}
+
+
+def environ() -> dict[str, str]:
+    return {**os.environ, "NO_COLOR": "1", "COLUMNS": "80"}
+
+
+def proofload(*arguments: str | Path, cwd: Path, timeout_s: float = 120) -> Result:
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        env=environ(),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        stdin=subprocess.DEVNULL,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def start(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        env=environ(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def wait_for_line(process: subprocess.Popen[str], part: str) -> list[str]:
+    """Read the process's standard error until a line holds `part`; return the lines read."""
+    assert process.stderr is not None
+    lines: list[str] = []
+    for line in process.stderr:
+        lines.append(line)
+        if part in line:
+            return lines
+    raise AssertionError(f"ended without saying {part!r}:\n{''.join(lines)}")
+
+
+def processes_that_name(text: str) -> Sequence[str]:
+    """Return the command lines of living processes that hold `text`."""
+    found = []
+    for place in Path("/proc").iterdir():
+        if place.name.isdecimal():
+            try:
+                line = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+                state = (place / "stat").read_text().rsplit(")", 1)[1].split()[0]
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if text in line and state != "Z":
+                found.append(line)
+    return found
