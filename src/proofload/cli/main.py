@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +12,7 @@ import typer
 
 from proofload import __version__
 from proofload.cli.exit_status import ExitStatus, of_error
+from proofload.cli.load import load
 from proofload.core.errors import ProofloadError
 
 app = typer.Typer(
@@ -124,19 +125,8 @@ def check_target(
 
 
 def _end(command: Callable[[], ExitStatus]) -> NoReturn:
-    """Run a command and end the process with its status; our own errors become messages without a traceback."""
-    try:
-        status = command()
-    except ProofloadError as error:
-        _say_error(error)
-        status = of_error(error)
-    except KeyboardInterrupt:
-        status = ExitStatus.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has seen enough.
-        sys.stderr.close()
-        status = ExitStatus.ALL_PASS
-    raise typer.Exit(int(status))
+    """Run a command and end the process with its status."""
+    raise typer.Exit(int(command()))
 
 
 def _say_error(error: ProofloadError) -> None:
@@ -147,6 +137,20 @@ def _say_error(error: ProofloadError) -> None:
 
 
 def main() -> None:
-    """Start the command line; the entry point of the package."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    app()
+    """Start the command line; the entry point of the package. Our own errors become messages without a traceback."""
+    try:
+        app()
+    except ProofloadError as error:
+        _say_error(error)
+        sys.exit(int(of_error(error)))
+    except KeyboardInterrupt:
+        sys.exit(int(ExitStatus.INTERRUPTED))
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(int(ExitStatus.ALL_PASS))
+
+
+app.command(epilog="Example: `proofload load http://127.0.0.1:8080/ --rate 500/s --for 30s --fail-if 'p99 > 200ms'`")(
+    load
+)
