@@ -1,0 +1,128 @@
+"""Cases start in order, side by side where nobody is disturbed, and never without their prerequisites."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from proofload.cases.case import Case, Category, Priority
+from proofload.core.errors import PlanError
+from proofload.judge.verdict import Outcome
+from proofload.suite.choose import choose
+from proofload.suite.schedule import EVERYTHING, Schedule
+
+
+async def _drive(lab: object) -> None: ...
+
+
+def case(name: str, **changes: Any) -> Case:
+    plain: dict[str, Any] = {
+        "id": name,
+        "title": name,
+        "category": Category.RATE_LIMIT,
+        "priority": Priority.HIGH,
+        "phase": 2,
+        "purpose": "",
+        "sends": "",
+        "passes_when": "",
+        "read_fail": "",
+        "least_evidence": "",
+        "missing": lambda _: "",
+        "expected_ns": lambda _: 0,
+        "drive": _drive,
+        "judge": lambda _: [],
+    }
+    return Case(**(plain | changes))
+
+
+def ids(cases: list[Case]) -> list[str]:
+    return [one.id for one in cases]
+
+
+def test_all_start_at_once_where_nobody_is_disturbed() -> None:
+    schedule = Schedule([case("B"), case("A", priority=Priority.CRITICAL), case("C", phase=1)])
+    assert ids(schedule.start()) == ["C", "A", "B"]
+    assert not schedule.done
+
+
+def test_who_disturbs_waits_and_is_not_overtaken() -> None:
+    uses, disturbs = frozenset({"service:user"}), frozenset({"service:user"})
+    schedule = Schedule([case("A", uses=uses), case("B", disturbs=disturbs), case("C", uses=uses), case("D")])
+    assert ids(schedule.start()) == ["A", "D"]
+    schedule.end("D", Outcome.PASS)
+    assert schedule.start() == []
+    schedule.end("A", Outcome.PASS)
+    assert ids(schedule.start()) == ["B"]
+    schedule.end("B", Outcome.PASS)
+    assert ids(schedule.start()) == ["C"]
+
+
+def test_who_disturbs_everything_runs_alone() -> None:
+    schedule = Schedule([case("A"), case("B", disturbs=frozenset({EVERYTHING})), case("C")])
+    assert ids(schedule.start()) == ["A"]
+    schedule.end("A", Outcome.PASS)
+    assert ids(schedule.start()) == ["B"]
+    assert schedule.start() == []
+
+
+def test_a_prerequisite_that_did_not_pass_skips_what_needs_it_with_the_reason() -> None:
+    chain = [case("A"), case("B", prerequisites=("A",)), case("C", prerequisites=("B",)), case("D")]
+    schedule = Schedule(chain)
+    assert ids(schedule.start()) == ["A", "D"]
+    schedule.end("A", Outcome.FAIL)
+    skipped = schedule.skip_hopeless()
+    assert [(one.id, why) for one, why in skipped] == [
+        ("B", "its prerequisite A was FAIL"),
+        ("C", "its prerequisite B was SKIPPED"),
+    ]
+    schedule.end("D", Outcome.PASS)
+    assert schedule.done
+
+
+def test_a_prerequisite_that_passed_lets_the_next_start() -> None:
+    schedule = Schedule([case("A"), case("B", prerequisites=("A",))])
+    schedule.start()
+    assert schedule.skip_hopeless() == []
+    schedule.end("A", Outcome.PASS)
+    assert ids(schedule.start()) == ["B"]
+
+
+def test_a_prerequisite_outside_the_run_is_said() -> None:
+    ((_, why),) = Schedule([case("B", prerequisites=("A",))]).skip_hopeless()
+    assert why == "its prerequisite A is not part of this run"
+
+
+def test_an_early_end_leaves_nothing_waiting() -> None:
+    schedule = Schedule([case("A"), case("B", prerequisites=("A",))])
+    schedule.start()
+    assert ids(schedule.abandon()) == ["B"]
+    schedule.end("A", Outcome.INCONCLUSIVE)
+    assert schedule.done
+
+
+CATALOGUE = {
+    one.id: one for one in [case("TC-RL-001"), case("TC-CB-001"), case("TC-CB-002", prerequisites=("TC-CB-001",))]
+}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen"),
+    [
+        ([], ["TC-RL-001", "TC-CB-001", "TC-CB-002"]),
+        (["tc-rl-001"], ["TC-RL-001"]),
+        (["TC-CB"], ["TC-CB-001", "TC-CB-002"]),
+        (["TC-CB-002", "TC-RL-001"], ["TC-RL-001", "TC-CB-001", "TC-CB-002"]),
+    ],
+)
+def test_cases_are_chosen_by_id_or_prefix_with_what_they_need(wanted: list[str], chosen: list[str]) -> None:
+    assert ids(choose(CATALOGUE, wanted)) == chosen
+
+
+def test_every_id_that_matches_nothing_is_said_at_once() -> None:
+    with pytest.raises(PlanError) as caught:
+        choose(CATALOGUE, ["TC-RL-0001", "zzz", "", "TC-RL-001"])
+    assert [problem.got for problem in caught.value.problems] == ["'TC-RL-0001'", "'zzz'", "''"]
+    assert "did you mean TC-RL-001?" in caught.value.problems[0].remedy
+    with pytest.raises(PlanError, match="cases: got none"):
+        choose({}, [])
