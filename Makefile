@@ -47,6 +47,9 @@ format: $(VENV)/.dev.stamp ## Format the code and apply safe fixes
 bench: $(VENV)/.demo.stamp $(VENV)/.bench.stamp debian-packages ## Measure against k6, Locust, wrk and aiohttp in one run
 	@$(BIN)/python benchmarks/engine.py $(ARGS)
 
+prove: $(VENV)/.demo.stamp $(VENV)/.dev.stamp ## Prove the judges on simulated systems, honest and broken (writes docs/proof.md)
+	@$(BIN)/python tests/prove/proof.py $(ARGS)
+
 fuzz: $(VENV)/.demo.stamp $(VENV)/.fuzz.stamp ## Fuzz the HTTP parser for a minute
 	@$(BIN)/python tests/fuzz_http1.py -max_total_time=60 $(ARGS)
 

@@ -82,66 +82,66 @@ class SlidingCounterServer:
         if admitted:
             self.buckets[key, number] += 1
             used += 1
-        return Answer(admitted, max(0, math.floor(self.limit - used)), (number + 1) * self.window_ns)
+        # Only when both buckets have passed is the whole allowance there again.
+        whole = (number + 2) * self.window_ns
+        return Answer(admitted, max(0, math.floor(self.limit - used)), whole, whole - now)
 
 
 class TokenBucketServer:
+    """Whole arithmetic: tokens in `window_ns`ths, a request costs `window_ns` of them, a nanosecond brings `limit`."""
+
     def __init__(self, limit, window_ns, burst):
-        self.rate, self.burst = limit / window_ns, burst
+        self.limit, self.window_ns, self.burst = limit, window_ns, burst
         self.buckets = {}
 
     def decide(self, key, now, worker=0):
-        tokens, at = self.buckets.get(key, (float(self.burst), now))
-        tokens = min(float(self.burst), tokens + (now - at) * self.rate)
-        admitted = tokens >= 1 - 1e-9
+        full = self.burst * self.window_ns
+        level, at = self.buckets.get(key, (full, now))
+        level = min(full, level + (now - at) * self.limit)
+        admitted = level >= self.window_ns
         if admitted:
-            tokens -= 1
-        self.buckets[key] = (tokens, now)
-        wait = 0 if tokens >= 1 else (1 - tokens) / self.rate
-        return Answer(
-            admitted, max(0, math.floor(tokens + 1e-9)), int(now + (self.burst - tokens) / self.rate), int(wait)
-        )
+            level -= self.window_ns
+        self.buckets[key] = (level, now)
+        wait = max(0, -(-(self.window_ns - level) // self.limit))
+        return Answer(admitted, level // self.window_ns, now + -(-(full - level) // self.limit), wait)
 
 
 class GcraServer:
-    """The cell rate algorithm: one theoretical arrival time a key."""
+    """The cell rate algorithm: one theoretical arrival time a key, in `limit`ths of a nanosecond."""
 
     def __init__(self, limit, window_ns, burst):
-        self.interval, self.burst = window_ns / limit, burst
+        self.limit, self.window_ns, self.burst = limit, window_ns, burst
         self.arrival = {}
 
     def decide(self, key, now, worker=0):
-        due = max(self.arrival.get(key, now), now)
-        early = due - (self.burst - 1) * self.interval
-        admitted = now >= early - 1e-3
+        at = now * self.limit
+        due = max(self.arrival.get(key, at), at)
+        tolerance = (self.burst - 1) * self.window_ns
+        admitted = due - at <= tolerance
         if admitted:
-            due = self.arrival[key] = due + self.interval
-        room = int((self.burst * self.interval - (due - now)) / self.interval + 1e-9)
-        wait = max(0, due - (self.burst - 1) * self.interval - now)
-        return Answer(admitted, max(0, room), int(due), int(wait))
+            due = self.arrival[key] = due + self.window_ns
+        room = (self.burst * self.window_ns - (due - at)) // self.window_ns
+        wait = max(0, -(-(due - at - tolerance) // self.limit))
+        return Answer(admitted, max(0, room), -(-due // self.limit), wait)
 
 
 class LeakyBucketServer:
     """A meter that leaks one request at a time; full means rejected."""
 
     def __init__(self, limit, window_ns, burst):
-        self.rate, self.size = limit / window_ns, burst
+        self.limit, self.window_ns, self.burst = limit, window_ns, burst
         self.levels = {}
 
     def decide(self, key, now, worker=0):
-        level, at = self.levels.get(key, (0.0, now))
-        level = max(0.0, level - (now - at) * self.rate)
-        admitted = level + 1 <= self.size + 1e-9
+        level, at = self.levels.get(key, (0, now))
+        level = max(0, level - (now - at) * self.limit)
+        size = self.burst * self.window_ns
+        admitted = level + self.window_ns <= size
         if admitted:
-            level += 1
+            level += self.window_ns
         self.levels[key] = (level, now)
-        over = level + 1 - self.size
-        return Answer(
-            admitted,
-            max(0, math.floor(self.size - level + 1e-9)),
-            int(now + level / self.rate),
-            int(max(0, over) / self.rate),
-        )
+        wait = max(0, -(-(level + self.window_ns - size) // self.limit))
+        return Answer(admitted, (size - level) // self.window_ns, now + -(-level // self.limit), wait)
 
 
 # What follows is wrong in the way its name says: the defects of a fixed window.
@@ -235,6 +235,38 @@ class RetryTooShort(FixedWindowServer):
     def answer(self, admitted, counter, now):
         return Answer(admitted, max(0, self.limit - counter[0]), counter[1], 0)
 
+
+class _OneMore:
+    """Any limiter with its limit, or its bucket, one larger than it says."""
+
+    def __init__(self, limit, window_ns, burst=None):
+        self.limit = limit
+        self.inner = (
+            self.kind(limit + self.by, window_ns) if burst is None else self.kind(limit, window_ns, burst + self.by)
+        )
+
+    def decide(self, key, now, worker=0):
+        return self.inner.decide(key, now, worker)
+
+
+def off_by(kind, by):
+    """Return a limiter of another kind whose allowance is wrong by `by`, headers and all."""
+    return type(f"{kind.__name__}{by:+d}", (_OneMore,), {"kind": kind, "by": by})
+
+
+def refills_twice_as_fast(kind):
+    return lambda limit, window_ns, burst: kind(limit, window_ns // 2, burst)
+
+
+HONEST = {
+    "fixed_window": lambda limit, window_ns, burst: FixedWindowServer(limit, window_ns),
+    "fixed_window on the clock": lambda limit, window_ns, burst: ClockWindowServer(limit, window_ns),
+    "sliding_log": lambda limit, window_ns, burst: SlidingLogServer(limit, window_ns),
+    "sliding_window_counter": lambda limit, window_ns, burst: SlidingCounterServer(limit, window_ns),
+    "token_bucket": TokenBucketServer,
+    "gcra": GcraServer,
+    "leaky_bucket": LeakyBucketServer,
+}
 
 FIXED_WINDOW_DEFECTS = {
     "rl.limit_plus_one": LimitPlusOne,

@@ -99,10 +99,12 @@ def judge_promised_reset(scene: Scene, rows: ArrayLike) -> list[Finding]:
             # The first to come is owed admission, unless others may have spent the new allowance meanwhile.
             next_one = int(later[0])
             sure = attempts.sent_ns[next_one] >= due + scene.allowance.rounding_ns + scene.wall_error_ns
-            owed = scene.policy.limit if scene.policy.algorithm == "fixed_window" else 1
-            spent = np.count_nonzero(
-                (attempts.kind != Kind.REJECTED) & (attempts.done_ns >= due - scene.allowance.rounding_ns)
-            )
+            # Elsewhere than in a fixed window, whatever was admitted since the promise delays its coming true.
+            windowed = scene.policy.algorithm == "fixed_window"
+            since = due - scene.allowance.rounding_ns if windowed else attempts.sent_ns[first]
+            owed = scene.policy.limit if windowed else 1
+            spenders = (attempts.kind != Kind.REJECTED) & (attempts.done_ns >= since)
+            spent = np.count_nonzero(spenders & (attempts.sent_ns <= attempts.done_ns[next_one]))
             if attempts.admitted[next_one]:
                 kept += 1
             elif attempts.rejected[next_one] and spent < owed:

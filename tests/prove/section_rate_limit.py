@@ -1,0 +1,45 @@
+"""The section of docs/proof.md on rate limits."""
+
+from __future__ import annotations
+
+from tests.prove.judge_a.limiters import HONEST
+from tests.prove.judge_a.trials import DECISIONS, detection, honest_trial
+
+from proofload.judge.verdict import Outcome
+
+TITLE = "Rate limits"
+TEXT = (
+    "Simulated limiters decide at true instants; a client sees them through a network with delays, loss and skewed "
+    "clocks. *Could be told*: replaying the true instants on an honest limiter gives another answer than one that the "
+    "client saw. *Found*: the judges, who see only intervals, said FAIL. *Abstained*: over-admission or wrongful "
+    "rejection was INCONCLUSIVE, mostly because the traffic never reached the limit."
+)
+CORE = ("rl.over_admission", "rl.wrongful_rejection")
+LIMITS = (5, 20, 100)
+
+
+def honest(count):
+    """Yield (what, histories, FAIL, INCONCLUSIVE somewhere) for each kind of honest limiter."""
+    share = -(-count // len(HONEST))
+    for model in HONEST:
+        failed = abstained = 0
+        for seed in range(share):
+            found = honest_trial(seed, model)
+            failed += any(one.outcome >= Outcome.FAIL for one in found)
+            abstained += any(one.outcome is Outcome.INCONCLUSIVE for one in found if one.rule in CORE)
+        yield model, share, failed, abstained
+
+
+def rows(scale):
+    """Yield one row of the table for each defect and limit; `scale` is the number of worlds for each."""
+    for name in DECISIONS:
+        for limit in LIMITS:
+            could, found, size = detection(name, limit, scale)
+            yield {
+                "defect": name,
+                "limit": limit,
+                "requests": size,
+                "worlds": scale,
+                "could be told": could,
+                "found": found,
+            }
