@@ -27,8 +27,8 @@ demo: $(VENV)/.demo.stamp ## Prove the reference system's controls (ARGS="TC-RL-
 	@$(BIN)/proofload demo $(ARGS)
 
 test: $(VENV)/.demo.stamp $(VENV)/.dev.stamp debian-packages ## Install what the tests need and run them all
-	@$(BIN)/pytest -n 4 --dist loadgroup -m "not alone" $(ARGS)
-	@$(BIN)/pytest -m alone $(ARGS)
+	@$(BIN)/pytest -n 3 --dist loadgroup -m "not alone" $(ARGS)
+	@$(BIN)/pytest -m alone $(ARGS) || [ $$? -eq 5 ] # 5: ARGS chose none of those that run alone
 
 quick: $(VENV)/.demo.stamp $(VENV)/.dev.stamp ## Run the tests that need no server and take no time
 	@$(BIN)/pytest -n 2 -q tests/unit tests/property $(ARGS)
