@@ -357,22 +357,23 @@ class BurstRunner(IterationsRunner):
         users = [self.new_user(index) for index in indices]
         await self._prepare(users)
         self.opened = await self.open_connections(users)
-        release_ns = await self.engine.barrier(self.name, self.opened)
         for user in users:
             self.take(user)
             self.begin(user)
-            user.due_ns = release_ns
+        # All that can be done before the release is: what is left is a system call for each.
+        held = [user for user in users if self.wire.advance(user)]
+        release_ns = await self.engine.barrier(self.name, self.opened)
         if release_ns < 0 or not await self.reached(release_ns):
             self.unmade += len(users)
             for user in users:
                 self.retire(user)
             return
-        for user in users:
-            self.wire.step(user, None)
+        dispatch = self.wire.dispatch
+        for user in held:
+            user.due_ns = release_ns
+            dispatch(user, user.next)
         # No answer can have come in: that takes another turn of the loop.
-        sent = [
-            user.connection.sent_ns for user in users if user.connection is not None and user.connection.sent_ns > 0
-        ]
+        sent = [user.connection.sent_ns for user in held if user.connection is not None and user.connection.sent_ns > 0]
         self.burst_sent_ns = (min(sent), max(sent)) if sent else None
         await self.finished(begin_ns + plan.span_ns(load))
 

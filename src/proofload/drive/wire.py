@@ -215,6 +215,24 @@ class Wire:
                 self._wait(user, command)
             return
 
+    def advance(self, user: User) -> bool:
+        """Run the user's script up to its next request and hold that back; return whether it came to one."""
+        try:
+            command = user.send(None)
+        except StopIteration:
+            user.looping = False
+        except Exception as error:  # noqa: BLE001 -- as in step
+            user.looping = False
+            self._note(user, error)
+        else:
+            if command is user:
+                return True
+            self._wait(user, command)
+            return False
+        if user.runner.ended(user):
+            self.loop.call_soon(self.step, user, None)
+        return False
+
     def resume(self, user: User) -> None:
         """Step a user whose pause is over."""
         user.timer = None
