@@ -78,7 +78,9 @@ def _constant(rate: Fraction, for_ns: int) -> Iterator[NDArray[np.int64]]:
         if rest + _BLOCK * step < 2**62:
             block = whole + (rest + np.arange(_BLOCK, dtype=np.int64) * step) // per
         else:
-            block = np.array([(index + i) * step // per for i in range(_BLOCK)], dtype=np.int64)
+            # A rate of many digits, or one so low that its second arrival is past all whole numbers.
+            exact = [min((index + i) * step // per, for_ns) for i in range(_BLOCK)]
+            block = np.array(exact, dtype=np.int64)
         yield block[: np.searchsorted(block, for_ns)]
         index += _BLOCK
 
