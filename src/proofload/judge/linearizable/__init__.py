@@ -1,0 +1,19 @@
+"""Decides whether concurrent operations can be explained one after the other, each within its own interval."""
+
+from proofload.judge.linearizable.jepsen import MODELS, check_jepsen, operations_of
+from proofload.judge.linearizable.judge import judge_linearizable
+from proofload.judge.linearizable.search import BUDGET, Answer, Result, search
+from proofload.judge.linearizable.shrink import Counterexample, shrink
+
+__all__ = [
+    "BUDGET",
+    "MODELS",
+    "Answer",
+    "Counterexample",
+    "Result",
+    "check_jepsen",
+    "judge_linearizable",
+    "operations_of",
+    "search",
+    "shrink",
+]
