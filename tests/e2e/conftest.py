@@ -16,7 +16,9 @@ address: {gateway}
 users: {{register: register, login: login}}
 operations:
   register:
-    {{method: POST, path: /api/v1/auth/register, json: &who {{username: "${{name}}", password: "${{password}}"}}}}
+    method: POST
+    path: /api/v1/auth/register
+    json: &who {{username: "${{user.name}}", password: "${{user.password}}"}}
   login: {{method: POST, path: /api/v1/auth/login, json: *who}}
   profile: {{path: /api/v1/auth/profile, auth: bearer}}
 policies:

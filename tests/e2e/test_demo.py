@@ -17,7 +17,7 @@ def bundle_of(folder: Path) -> Path:
 
 
 def test_the_honest_system_passes_and_its_bundle_judges_to_the_same_bytes(tmp_path: Path) -> None:
-    ran = proofload("demo", *WINDOW, "--json", "--junit", "junit.xml", "--seed", "7", cwd=tmp_path)
+    ran = proofload("demo", "TC-RL", *WINDOW, "--json", "--junit", "junit.xml", "--seed", "7", cwd=tmp_path)
     assert ran.status == 0, ran.out
     assert ran.outcomes() == {"TC-RL-001": "PASS", "TC-RL-002": "PASS"}
     assert ran.json["seed"] == 7
@@ -40,11 +40,13 @@ def test_the_honest_system_passes_and_its_bundle_judges_to_the_same_bytes(tmp_pa
     refused = proofload("judge", bundle, cwd=tmp_path)
     assert refused.status == 13
     assert "history/TC-RL-001.parquet: changed" in refused.err
-    assert "password" not in (bundle / "plan.json").read_text().replace('"${password}"', "").replace('"password"', "")
+    assert "password" not in (bundle / "plan.json").read_text().replace('"${user.password}"', "").replace(
+        '"password"', ""
+    )
 
 
 def test_one_admitted_too_many_fails_and_is_named(tmp_path: Path) -> None:
-    ran = proofload("demo", *WINDOW, "--defect", "rl.limit_plus_one", "--json", cwd=tmp_path)
+    ran = proofload("demo", "TC-RL", *WINDOW, "--defect", "rl.limit_plus_one", "--json", cwd=tmp_path)
     assert ran.status == 10
     assert ran.outcomes() == {"TC-RL-001": "FAIL", "TC-RL-002": "PASS"}
     assert ran.rules("TC-RL-001") == {"rl.over_admission"}
@@ -52,14 +54,26 @@ def test_one_admitted_too_many_fails_and_is_named(tmp_path: Path) -> None:
 
 
 def test_lost_headers_fail_and_leave_enforcement_alone(tmp_path: Path) -> None:
-    ran = proofload("demo", *WINDOW, "--defect", "rl.headers_lost_on_proxied", "--json", cwd=tmp_path)
+    ran = proofload("demo", "TC-RL", *WINDOW, "--defect", "rl.headers_lost_on_proxied", "--json", cwd=tmp_path)
     assert ran.status == 10
     assert ran.outcomes() == {"TC-RL-001": "PASS", "TC-RL-002": "FAIL"}
     assert ran.rules("TC-RL-002") == {"rl.header_missing"}
 
 
+def test_metrics_audit_log_and_latency_of_the_honest_system_pass(tmp_path: Path) -> None:
+    ran = proofload("demo", "TC-MON", "TC-AUDIT", "TC-LATENCY", "--json", cwd=tmp_path)
+    assert ran.outcomes() == {"TC-MON-001": "PASS", "TC-AUDIT-001": "PASS", "TC-LATENCY-001": "PASS"}, ran.out
+    assert ran.status == 0
+    told = {
+        finding["figures"].get("of")
+        for finding in ran.json["verdicts"][2]["findings"]
+        if finding["rule"] == "lat.percentiles" and "p99_ns" in finding["figures"]
+    }
+    assert {"login", "deposit", "order", "service auth", "service user", "service order"} <= told
+
+
 def test_ctrl_c_leaves_a_readable_bundle_and_no_process(tmp_path: Path) -> None:
-    process = start("demo", "--window", "60s", cwd=tmp_path)
+    process = start("demo", "TC-RL", "--window", "60s", cwd=tmp_path)
     wait_for_line(process, "knocking")
     folder = _demo_folder(process.pid)
     process.send_signal(signal.SIGINT)
@@ -75,7 +89,7 @@ def test_ctrl_c_leaves_a_readable_bundle_and_no_process(tmp_path: Path) -> None:
 
 
 def test_kill_9_leaves_no_process_of_the_reference_system(tmp_path: Path) -> None:
-    process = start("demo", "--window", "60s", cwd=tmp_path)
+    process = start("demo", "TC-RL", "--window", "60s", cwd=tmp_path)
     wait_for_line(process, "knocking")
     folder = _demo_folder(process.pid)
     assert processes_that_name(folder), "the reference system was running"

@@ -32,7 +32,7 @@ def test_load_that_a_ceiling_kept_from_being_sent_is_inconclusive(
     tmp_path: Path, system: ReferenceSystem, declare: Declare
 ) -> None:
     target = declare(system.ready.gateway, more="ceilings: {total_requests: 60}")
-    ran = proofload("run", "--target", target, "--json", cwd=tmp_path)
+    ran = proofload("run", "TC-RL", "--target", target, "--json", cwd=tmp_path)
     assert ran.status == 11, ran.out
     assert set(ran.outcomes().values()) == {"INCONCLUSIVE"}
 
@@ -45,7 +45,7 @@ def test_a_limit_declared_twice_as_high_fails(tmp_path: Path, system: ReferenceS
 
 def test_a_target_that_is_down_is_never_green(tmp_path: Path, declare: Declare) -> None:
     target = declare(f"http://127.0.0.1:{free_port()}")
-    ran = proofload("run", "--target", target, "--json", cwd=tmp_path)
+    ran = proofload("run", "TC-RL", "--target", target, "--json", cwd=tmp_path)
     assert ran.status == 13
     assert set(ran.outcomes().values()) == {"ERROR"}
     assert "connect refused" in ran.out
@@ -91,11 +91,14 @@ def test_a_server_too_slow_to_be_tried_is_no_pass(tmp_path: Path, slow: str) -> 
 
 
 def test_a_target_without_a_limit_is_skipped_with_the_reason(tmp_path: Path, slow: str) -> None:
-    (tmp_path / "t.yaml").write_text(f"version: 1\naddress: {slow}\noperations: {{read: {{path: /x}}}}\n")
+    (tmp_path / "t.yaml").write_text(
+        f"version: 1\naddress: {slow}\noperations: {{buy: {{path: /x, effect: lasting}}}}\n"
+    )
     ran = proofload("run", "--target", "t.yaml", "--json", cwd=tmp_path)
     assert set(ran.outcomes().values()) == {"SKIPPED"}
     assert ran.status == 11, "nothing but skips proves nothing"
     assert "declares no rate limit" in ran.out
+    assert "declares no audit log" in ran.out
     checked = proofload("check-target", "t.yaml", cwd=tmp_path)
     assert checked.status == 0
     assert "would be SKIPPED: the target declares no rate limit" in checked.out
@@ -107,7 +110,7 @@ GOOD = TARGET.format(gateway="http://127.0.0.1:1", limit=100, more="")
 @pytest.mark.parametrize(
     ("text", "status", "told"),
     [
-        (GOOD.replace("window:", "windw:"), 12, "t.yaml:12 policies.rate_limit[0].windw: got the unknown key 'windw'"),
+        (GOOD.replace("window:", "windw:"), 12, "t.yaml:14 policies.rate_limit[0].windw: got the unknown key 'windw'"),
         (GOOD.replace("limit: 100", "limit: many"), 12, "policies.rate_limit[0].limit: got 'many'"),
         (
             GOOD.replace("probe: profile", "probe: profil"),

@@ -82,7 +82,7 @@ class Accounts:
         assert users is not None
         assert users.login is not None
         password = secrets.token_urlsafe(12) + "aA1!"
-        user.state.update({"name": name, "password": password})
+        user.state.update({"user.name": name, "user.password": password})
         if users.register_ is not None:
             answer = await user.request(users.register_, keep_body=True)
             if not answer.ok:

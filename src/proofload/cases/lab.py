@@ -13,15 +13,17 @@ from proofload.cases.accounts import Account, Accounts
 from proofload.cases.sources import Sources
 from proofload.cases.turns import Turns
 from proofload.core.clock import Clock
+from proofload.core.errors import ToolError
 from proofload.drive.engine import Engine
+from proofload.drive.observe.audit_file import AuditFiles
 from proofload.drive.observe.metrics import read_metrics
 from proofload.plan.target import Target
-from proofload.plan.workload import AnyWorkload, Burst, Script
+from proofload.plan.workload import AnyWorkload, Burst, PerUserIterations, Script
 from proofload.plan.workload import Sequence as Steps
 from proofload.record.delivery import Delivery
 from proofload.record.fault_edge import FaultEdge
 from proofload.record.history import History
-from proofload.record.ledger import Ledgers, Reading
+from proofload.record.ledger import AuditEntry, Ledgers, Reading
 
 _MOST_CONNECTIONS = 500
 
@@ -71,6 +73,10 @@ class Lab:
         self._shared = shared
         self._readings: list[Reading] = []
         self._edges: list[FaultEdge] = []
+        audit = shared.target.policies.audit
+        self._audit_files = AuditFiles(audit.files if audit else ())
+        self._audit: tuple[AuditEntry, ...] = ()
+        self._ledger_facts: dict[str, str] = {}
         self._silent = False
 
     async def run(self, *workloads: AnyWorkload) -> None:
@@ -113,6 +119,30 @@ class Lab:
             fresh_connections=fresh_connections,
         )
 
+    def crowd(
+        self,
+        name: str,
+        run: str | Script,
+        users: int,
+        iterations: int,
+        *,
+        accounts: Sequence[Account] = (),
+        sources: Sequence[str] = (),
+    ) -> PerUserIterations:
+        """Return `users` clients side by side, each with its own address and account, that send `iterations` each."""
+        return PerUserIterations(
+            name=self.step(name),
+            run=run,
+            users=users,
+            iterations=iterations,
+            sources=tuple(sources),
+            identities=tuple(account.identity() for account in accounts),
+        )
+
+    def sources(self, count: int) -> tuple[str, ...]:
+        """Return `count` fresh client addresses, or none where this machine has only its own."""
+        return tuple(source for _ in range(count) if (source := self.source()))
+
     def burst(
         self, name: str, run: str | Script, n: int, *, account: Account | None = None, source: str | None = None
     ) -> Burst:
@@ -152,6 +182,17 @@ class Lab:
         ]
         self._readings += await asyncio.gather(*readers)
 
+    def begin_audit(self) -> None:
+        """Note where the audit log's files end now."""
+        self._audit_files.begin()
+
+    def read_audit(self) -> None:
+        """Read what was written to the audit log since its beginning was noted."""
+        try:
+            self._audit = self._audit_files.read(self.clock.now_ns())
+        except ToolError as error:
+            self._ledger_facts["audit.error"] = str(error)
+
     async def wait_until_ns(self, due_ns: int, what: str) -> None:
         """Wait for an instant, and say for what."""
         self.doing(what, due_ns)
@@ -179,4 +220,4 @@ class Lab:
 
     def ledgers(self) -> Ledgers:
         """Return what was read so far."""
-        return Ledgers(readings=tuple(self._readings))
+        return Ledgers(tuple(self._readings), self._audit, self._ledger_facts)

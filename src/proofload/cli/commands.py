@@ -91,6 +91,7 @@ def run_demo(options: DemoOptions, output: Output) -> ExitStatus:
             environ = {
                 "ORDERSYSTEM_GATEWAY": system.ready.gateway,
                 "ORDERSYSTEM_RATE_WINDOW": f"{window}s",
+                "ORDERSYSTEM_AUDIT": str(Path(system.ready.audit[0]).parent),
                 **{f"ORDERSYSTEM_{name.upper()}": url for name, url in system.ready.services.items()},
             }
             target = parse_target(_preset("ordersystem"), "the preset ordersystem", environ)

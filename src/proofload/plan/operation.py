@@ -46,6 +46,8 @@ class Operation(Declared):
     """`lasting` changes data of the target: it is sent for test users only."""
     service: str | None = None
     """The service behind the gateway that answers."""
+    route: str | None = None
+    """How the target's metrics call it, where that is not its path, such as `/orders/{id}`."""
     accept: tuple[int, ...] = ()
     """Statuses that mean success; none named means any 2xx."""
     keep_body: bool = False

@@ -108,6 +108,12 @@ class MetricsPolicy(Declared):
     requests_total: str = "http_requests_total"
     labels: dict[str, str] = Field(default_factory=lambda: {"route": "route", "method": "method", "status": "status"})
     """What we call a label, to what the target calls it."""
+    only: dict[str, str] = Field(default_factory=dict)
+    """Labels, in the target's words, that select the series to compare, such as `service: gateway`."""
+    uncounted: tuple[str, ...] = ()
+    """Routes that are no traffic and must not be counted, such as /health."""
+    exclusive: bool = False
+    """Nobody else sends requests to the target during a run, so every count beyond ours is wrong."""
     error_bound: float = Field(default=0.01, gt=0, lt=1)
     """The declared bound on the error of a count; 0 is expected."""
 

@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 
 from proofload.cases.accounts import Account
 from proofload.cases.lab import Lab
+from proofload.cases.limits import gateway_limit
 from proofload.core.clock import Anchor
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import Answer, User
@@ -20,11 +21,6 @@ _KNOCKS = 8
 """How often a rejected client knocks again while it waits for the window's end."""
 _FORGED_ADDRESSES = 5
 _MOST_DIGITS = 15
-
-
-def gateway_limit(target: Target) -> RateLimitPolicy | None:
-    """Return the limit over all services, or nothing where the target declares none."""
-    return next((policy for policy in target.policies.rate_limit if policy.service is None), None)
 
 
 def missing(target: Target) -> str:

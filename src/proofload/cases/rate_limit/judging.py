@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from proofload.cases.rate_limit.driving import gateway_limit
+from proofload.cases.limits import gateway_limit
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.rate_limit import (

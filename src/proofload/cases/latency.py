@@ -1,0 +1,79 @@
+"""TC-LATENCY: how long answers take, for every service and operation."""
+
+from __future__ import annotations
+
+from proofload.cases.case import Case, Category, Priority
+from proofload.cases.lab import Lab
+from proofload.cases.limits import polite_count
+from proofload.core.units import NS_PER_SECOND
+from proofload.judge.delivery import judge_delivery, rest_on
+from proofload.judge.evidence import Evidence
+from proofload.judge.latency import judge_latency, samples_needed
+from proofload.judge.verdict import Finding, Outcome
+from proofload.plan.policies import LatencyPolicy
+from proofload.plan.target import Target
+
+_CLIENTS = 6
+"""Side by side: few enough that the machine itself is not what is measured."""
+_P99 = 990
+
+
+def measured(target: Target) -> list[str]:
+    """Return the operations to measure: those declared, else every one that has no lasting effect."""
+    declared = target.policies.latency.operations if target.policies.latency else ()
+    return list(declared) or sorted(name for name, one in target.operations.items() if one.effect == "none")
+
+
+def missing(target: Target) -> str:
+    """Return why there is nothing to measure, or nothing."""
+    return "" if measured(target) else "the target declares no operation without lasting effect (policies.latency)"
+
+
+async def drive_percentiles(lab: Lab) -> None:
+    """Measure one operation after the other, by a few users of their own, while nothing else is sent."""
+    accounts = await lab.accounts(_CLIENTS)
+    wanted = -(-samples_needed(_P99) // _CLIENTS) + 1
+    each = polite_count(lab.target, wanted)
+    rounds = -(-wanted // each)
+    for name in measured(lab.target):
+        async with lab.silence():
+            lab.doing(f"measuring {name}")
+            for i in range(rounds):
+                step = name if i == 0 else f"{name} {i + 1}"
+                await lab.run(lab.crowd(step, name, _CLIENTS, each, accounts=accounts, sources=lab.sources(_CLIENTS)))
+
+
+def judge_percentiles(evidence: Evidence) -> list[Finding]:
+    """TC-LATENCY-001: P90 and P99 of every service and operation, with confidence; bounds where they are promised."""
+    policy = evidence.target.policies.latency or LatencyPolicy()
+    services = {name: one.service for name, one in evidence.target.operations.items() if one.service}
+    findings = judge_latency(policy, evidence.history, services=services)
+    delivered = judge_delivery(evidence.history)
+    own = [
+        Finding("delivery.bottleneck", Outcome.INCONCLUSIVE, "; ".join(one.reasons) or "the generator was the limit")
+        for one in evidence.deliveries
+        if one.bottleneck
+    ]
+    return [*rest_on(findings, [*delivered, *own], fail_survives=False), *delivered, *own]
+
+
+CASES = (
+    Case(
+        id="TC-LATENCY-001",
+        title="P90/P99 latency measurement",
+        category=Category.LATENCY,
+        priority=Priority.MEDIUM,
+        phase=8,
+        purpose="The response times of every service and operation are known, with their confidence.",
+        sends=f"each operation at least {samples_needed(_P99)} times by {_CLIENTS} users of their own, in silence",
+        passes_when="P50 to P99 of each operation and service could be told with confidence, and no promised bound or "
+        "shape (periodic stalls, growth, a slow hundredth) is broken",
+        read_fail="the finding names the operation, its percentile with the confidence interval, and the slowest rows",
+        least_evidence=f"{samples_needed(_P99)} answers an operation",
+        needs=("policies.latency.operations, or operations without lasting effect",),
+        missing=missing,
+        expected_ns=lambda _: 20 * NS_PER_SECOND,
+        drive=drive_percentiles,
+        judge=judge_percentiles,
+    ),
+)

@@ -1,0 +1,17 @@
+"""Which limits a target declares: what every case that sends must know, so as not to be limited by accident."""
+
+from __future__ import annotations
+
+from proofload.plan.policies import RateLimitPolicy
+from proofload.plan.target import Target
+
+
+def gateway_limit(target: Target) -> RateLimitPolicy | None:
+    """Return the limit over all services, or nothing where the target declares none."""
+    return next((policy for policy in target.policies.rate_limit if policy.service is None), None)
+
+
+def polite_count(target: Target, wanted: int, share: float = 0.8) -> int:
+    """Return how many requests one client may send in a window and stay well below the limit, `wanted` at the most."""
+    policy = gateway_limit(target)
+    return wanted if policy is None else max(1, min(wanted, int(policy.limit * share)))

@@ -1,0 +1,121 @@
+"""TC-MON: whether the metrics count what really happened."""
+
+from __future__ import annotations
+
+from proofload.cases.case import Case, Category, Priority
+from proofload.cases.lab import Lab
+from proofload.cases.limits import gateway_limit
+from proofload.core.units import NS_PER_SECOND
+from proofload.drive.user import User
+from proofload.judge.delivery import judge_delivery, rest_on
+from proofload.judge.evidence import Evidence
+from proofload.judge.reconcile import Foreign, Route, judge_metrics
+from proofload.judge.verdict import Finding
+from proofload.plan.operation import Operation
+from proofload.plan.target import Target
+from proofload.plan.workload import Script
+
+_CLIENTS = 6
+_EACH = 30
+_SETTLES_NS = NS_PER_SECOND + NS_PER_SECOND // 10
+"""A target may count after it has answered; what is read later than this has been counted."""
+
+
+def missing(target: Target) -> str:
+    """Return why the metrics can't be compared, or nothing."""
+    if target.policies.metrics is None or target.policies.metrics.url is None:
+        return "the target declares no metrics page (policies.metrics.url)"
+    return "" if _readable(target) else "the target declares no operation that can be repeated without effect"
+
+
+async def drive_accuracy(lab: Lab) -> None:
+    """Send a known mix of answers (served, unauthorised, unknown, limited) in silence, between two readings."""
+    names = _readable(lab.target)
+    accounts = await lab.accounts(_CLIENTS)
+    policy = gateway_limit(lab.target)
+    each = min(_EACH, policy.limit // (2 * len(names)) or 1) if policy else _EACH
+    async with lab.silence():
+        lab.doing("reading the metrics")
+        await lab.read_services("quiet")
+        await lab.wait_until_ns(lab.clock.now_ns() + NS_PER_SECOND, "what others send, before we send anything")
+        await lab.read_services("before")
+        lab.doing("sending a known number of requests")
+        for name in names:
+            await lab.run(
+                lab.crowd(f"served {name}", name, _CLIENTS, each, accounts=accounts, sources=lab.sources(_CLIENTS))
+            )
+        guarded = next((name for name in names if lab.target.operations[name].auth == "bearer"), None)
+        if guarded is not None:
+            await lab.run(
+                lab.steps("unauthorised", _without_token(lab.target.operations[guarded]), source=lab.source())
+            )
+        if policy is not None:
+            account, over = accounts[0], max(20, policy.limit // 5)
+            await lab.run(lab.steps("limited", policy.probe, policy.limit + over, account=account, source=lab.source()))
+        await lab.wait_until_ns(lab.clock.now_ns() + _SETTLES_NS, "the last counts to be written")
+        await lab.read_services("after")
+
+
+def judge_accuracy(evidence: Evidence) -> list[Finding]:
+    """TC-MON-001: every request that was answered is counted once, under its route, method and status."""
+    policy = evidence.target.policies.metrics
+    assert policy is not None
+    labelled = [evidence.ledgers.reading(label, "gateway") for label in ("quiet", "before", "after")]
+    readings = [reading for reading in labelled if reading is not None]
+    if len(readings) < len(labelled):
+        return judge_metrics(policy, evidence.history, readings, operations={})
+    quiet, before, after = readings
+    operations = {
+        name: Route(operation.route or operation.path.split("?")[0], operation.method)
+        for name, operation in evidence.target.operations.items()
+    }
+    findings = judge_metrics(
+        policy,
+        evidence.history,
+        [before, after],
+        operations=operations,
+        where=policy.only,
+        foreign=Foreign(exclusive=policy.exclusive, quiet=(quiet, before)),
+        uncounted_routes=policy.uncounted,
+    )
+    delivered = [one for one in judge_delivery(evidence.history) if one.rule != "delivery.send_lag"]
+    return [*rest_on(findings, delivered), *delivered]
+
+
+def _readable(target: Target) -> list[str]:
+    """Return the operations that may be repeated at will: reads without effect and without open fields."""
+    return sorted(
+        name
+        for name, operation in target.operations.items()
+        if operation.effect == "none" and operation.method == "GET" and "${" not in operation.path
+    )
+
+
+def _without_token(operation: Operation) -> Script:
+    async def script(user: User) -> None:
+        for _ in range(_EACH):
+            await user.get(operation.path, name=operation.name)
+
+    return script
+
+
+CASES = (
+    Case(
+        id="TC-MON-001",
+        title="Prometheus metrics accuracy",
+        category=Category.MONITORING,
+        priority=Priority.MEDIUM,
+        phase=4,
+        purpose="The counters count every request once, under the route, method and status that it really had.",
+        sends="a known number of reads by several clients, requests without a token, and requests beyond the limit, in "
+        "silence, between two readings of the raw counters",
+        passes_when="each counter rose by exactly the number of answers that the clients got",
+        read_fail="the finding names the series, what was answered and what was counted",
+        least_evidence="100 answers surely between the two readings",
+        needs=("policies.metrics.url",),
+        missing=missing,
+        expected_ns=lambda _: 6 * NS_PER_SECOND,
+        drive=drive_accuracy,
+        judge=judge_accuracy,
+    ),
+)
