@@ -6,100 +6,101 @@ The check is made after DNS resolution and again by the engine for every address
 from __future__ import annotations
 
 import http.client
-import ipaddress
+import io
 import secrets
 import socket
 import ssl
 from collections.abc import Callable, Iterable
+from typing import Any, cast
 from urllib.parse import urlsplit
 
-from proofload.core.errors import PlanError, Problem, SafetyError
-from proofload.plan.target import Target
+from proofload.core.clock import SystemClock
+from proofload.core.errors import PlanError, Problem, SafetyError, TargetError
+from proofload.core.text import visible
+from proofload.core.units import NS_PER_SECOND
+from proofload.plan.addresses import IPAddress, IPNetwork, is_listed, is_loopback, parse_ip, parse_network
+from proofload.plan.target import Target, Tls
 
 CHALLENGE_PATH = "/.well-known/proofload.txt"
 _TIMEOUT_S = 5.0
-_MOST_BYTES = 4_096
+_MOST_BYTES = 16_384
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 Vet = Callable[[str], None]
 Resolve = Callable[[str, int], Iterable[str]]
-Fetch = Callable[[str, int, str, bool], str]
-"""(ip, port, host, tls) to the text at CHALLENGE_PATH. Raises OSError where there is none."""
-
-
-def parse_ip(text: str) -> IPAddress:
-    """Return the address, an IPv4 one that is dressed as IPv6 as what it really is.
-
-    >>> parse_ip("::ffff:127.0.0.1")
-    IPv4Address('127.0.0.1')
-    """
-    address = ipaddress.ip_address(text.split("%", 1)[0])
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
-
-
-def is_loopback(address: IPAddress) -> bool:
-    """Return whether the address is this machine's loopback; 0.0.0.0 and :: are not taken for it."""
-    return address.is_loopback
+Fetch = Callable[[str, int, str, ssl.SSLContext | None], str]
+"""(ip, port, host, TLS context or None) to the text at CHALLENGE_PATH. Raises OSError where there is none."""
 
 
 def parse_allow(entries: Iterable[str]) -> list[IPNetwork]:
-    """Return the networks that `allow` lists. Raises PlanError with every entry that is no address or network.
-
-    A network wider than /16 (IPv4) or /48 (IPv6) is refused: nobody owns that by a single token.
-    """
+    """Return the networks that `allow` lists. Raises PlanError with every entry that is no narrow network."""
     networks: list[IPNetwork] = []
     problems: list[Problem] = []
     for i, entry in enumerate(entries):
         try:
-            network = ipaddress.ip_network(entry, strict=False)
-        except ValueError:
-            problems.append(Problem(f"allow[{i}]", repr(entry), "an IP address or network such as 192.0.2.10"))
-            continue
-        least = 16 if network.version == 4 else 48
-        if network.prefixlen < least:
-            problems.append(Problem(f"allow[{i}]", repr(entry), f"a network of /{least} or narrower"))
-        networks.append(network)
+            networks.append(parse_network(entry))
+        except ValueError as error:
+            problems.append(Problem(f"allow[{i}]", repr(visible(entry, 80)), str(error), "see docs/target.md"))
     if problems:
         raise PlanError(problems)
     return networks
 
 
-def is_listed(address: IPAddress, allow: Iterable[IPNetwork]) -> bool:
-    """Return whether an entry of `allow` covers the address."""
-    return any(address.version == network.version and address in network for network in allow)
-
-
 def resolve(host: str, port: int) -> list[str]:
-    """Return every address that the name stands for now. Raises SafetyError where it stands for none."""
+    """Return every address that the name stands for now. Raises TargetError where it stands for none."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise SafetyError(f"{host}: stands for no address ({error.strerror or error}); nothing was sent") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise TargetError(
+            f"{host}: got no address for this name ({why}), expected one; nothing was sent; "
+            "is `address` right, and does name resolution work here?"
+        ) from error
     return sorted({str(info[4][0]) for info in found})
 
 
-def fetch_challenge(ip: str, port: int, host: str, tls: bool) -> str:
-    """Return what `ip` answers at CHALLENGE_PATH, following no redirect. Raises OSError where it answers otherwise."""
-    connection: http.client.HTTPConnection
-    if tls:
-        context = ssl.create_default_context()
-        connection = http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_S, context=context)
-        raw = socket.create_connection((ip, port), timeout=_TIMEOUT_S)
-        connection.sock = context.wrap_socket(raw, server_hostname=host)
-    else:
-        connection = http.client.HTTPConnection(ip, port, timeout=_TIMEOUT_S)
+def fetch_challenge(ip: str, port: int, host: str, tls: ssl.SSLContext | None) -> str:
+    """Return what `ip` answers at CHALLENGE_PATH within five seconds in all, following no redirect.
+
+    Raises OSError where it answers anything but 200 with a short body.
+    """
+    clock = SystemClock()
+    deadline_ns = clock.now_ns() + int(_TIMEOUT_S * NS_PER_SECOND)
+    name = f"[{host}]" if ":" in host else host
+    request = f"GET {CHALLENGE_PATH} HTTP/1.1\r\nHost: {name}:{port}\r\nConnection: close\r\n\r\n"
+    with socket.create_connection((ip, port), timeout=_TIMEOUT_S) as raw:
+        connection = tls.wrap_socket(raw, server_hostname=host) if tls else raw
+        with connection:
+            connection.sendall(request.encode("ascii"))
+            received = b""
+            # One deadline for the whole answer: who sends a byte a second does not hold us.
+            while len(received) <= _MOST_BYTES and (left_ns := deadline_ns - clock.now_ns()) > 0:
+                connection.settimeout(left_ns / NS_PER_SECOND)
+                part = connection.recv(4_096)
+                if not part:
+                    return _body(received)
+                received += part
+    raise OSError("the answer has no end" if len(received) > _MOST_BYTES else "timed out")
+
+
+def _body(received: bytes) -> str:
+    answer = http.client.HTTPResponse(cast("Any", _Received(received)), method="GET")
     try:
-        connection.request("GET", CHALLENGE_PATH, headers={"Host": host})
-        answer = connection.getresponse()
+        answer.begin()
         if answer.status != http.client.OK:
             raise OSError(f"status {answer.status}")
-        return answer.read(_MOST_BYTES).decode("utf-8", "replace")
-    except http.client.HTTPException as error:
-        raise OSError(type(error).__name__) from error
-    finally:
-        connection.close()
+        return answer.read().decode("utf-8", "replace")
+    except (http.client.HTTPException, ValueError) as error:
+        raise OSError(f"no HTTP answer: {type(error).__name__}") from error
+
+
+class _Received:
+    """As much of a socket as reading an answer needs that has already arrived."""
+
+    def __init__(self, received: bytes) -> None:
+        self._received = received
+
+    def makefile(self, _mode: str) -> io.BytesIO:
+        return io.BytesIO(self._received)
 
 
 def prove_ownership(target: Target, *, resolve: Resolve = resolve, fetch: Fetch = fetch_challenge) -> Vet:
@@ -109,9 +110,10 @@ def prove_ownership(target: Target, *, resolve: Resolve = resolve, fetch: Fetch 
     address that is neither loopback nor listed, and before any load where the challenge is not answered.
     """
     parts = urlsplit(target.address)
-    host, tls = parts.hostname or "", parts.scheme == "https"
-    port = parts.port or (443 if tls else 80)
+    host, is_tls = parts.hostname or "", parts.scheme == "https"
+    port = parts.port or (443 if is_tls else 80)
     allow = parse_allow(target.allow)
+    tls = _context(target.tls or Tls()) if is_tls else None
     proven: set[IPAddress] = set()
     for text in resolve(host, port):
         address = parse_ip(text)
@@ -133,15 +135,32 @@ def prove_ownership(target: Target, *, resolve: Resolve = resolve, fetch: Fetch 
     return vet
 
 
+def _context(tls: Tls) -> ssl.SSLContext:
+    """Return how certificates are checked. Raises PlanError for a file that is no certificate."""
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+        if not tls.verify:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if tls.certificate is not None:
+            context.load_cert_chain(tls.certificate, tls.key)
+    except (OSError, ValueError) as error:
+        files = ", ".join(one for one in (tls.ca, tls.certificate, tls.key) if one)
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise PlanError([Problem("tls", f"{files} ({why})", "PEM files to read", "see docs/target.md")]) from error
+    return context
+
+
 def _refuse_unlisted(host: str, address: IPAddress, allow: list[IPNetwork]) -> None:
-    if address.is_unspecified or address.is_multicast or not is_listed(address, allow):
+    if not is_listed(address, allow):
         raise SafetyError(
             f"{host}: got the address {address}, expected loopback (127.0.0.0/8 or ::1); "
             f"to load a system of your own, list it under `allow` and let it answer {CHALLENGE_PATH}: docs/target.md"
         )
 
 
-def _challenge(target: Target, address: IPAddress, port: int, host: str, tls: bool, fetch: Fetch) -> None:
+def _challenge(
+    target: Target, address: IPAddress, port: int, host: str, tls: ssl.SSLContext | None, fetch: Fetch
+) -> None:
     if target.ownership is None:
         raise SafetyError(
             f"{host}: {address} is listed under `allow`, but `ownership.token` is not set: docs/target.md"

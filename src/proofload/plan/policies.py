@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from pydantic import Field
 
 from proofload.core.units import NS_PER_SECOND
-from proofload.plan.values import Declared, DurationNs
+from proofload.plan.values import Declared, DurationNs, HttpUrl
 
 Algorithm = Literal["fixed_window", "sliding_log", "sliding_window_counter", "token_bucket", "gcra", "leaky_bucket"]
 
@@ -16,9 +18,13 @@ class RateLimitHeaders(Declared):
     """The names of the headers that tell a client its allowance, and the units they are in. Null: not promised."""
 
     limit: str | None = "X-RateLimit-Limit"
+    """Holds the limit."""
     remaining: str | None = "X-RateLimit-Remaining"
+    """Holds how many requests are left."""
     reset: str | None = "X-RateLimit-Reset"
+    """Holds when the window ends."""
     reset_unit: Literal["epoch_seconds", "epoch_milliseconds", "delta_seconds"] = "epoch_seconds"
+    """What the number in `reset` means."""
     retry_after: str | None = "Retry-After"
     """On rejections only; seconds or an HTTP date."""
     ietf: bool = False
@@ -29,11 +35,15 @@ class RateLimitPolicy(Declared):
     """A promise to admit no more than `limit` requests in each `window` for each key."""
 
     name: str = "gateway"
+    """What reports call the limit."""
     scope: Literal["client_ip", "user", "global"] = "client_ip"
     """What a key is: each client address, each authenticated user, or one key for all."""
     limit: int = Field(ge=1, le=1_000_000)
+    """Requests that each window admits; for a bucket, the requests that flow in over one window."""
     window: DurationNs = Field(ge=NS_PER_SECOND // 100)
+    """How long a window lasts."""
     algorithm: Algorithm = "fixed_window"
+    """How the limiter counts."""
     alignment: Literal["first_request", "clock"] = "first_request"
     """Where a fixed window begins: at a key's first request, or at whole multiples of the window on the clock."""
     burst: int | None = Field(default=None, ge=0)
@@ -45,19 +55,30 @@ class RateLimitPolicy(Declared):
     probe: str
     """The operation that spends the allowance in a test: cheap, and without effects that matter."""
     status: int = Field(default=429, ge=400, le=599)
+    """The status of a rejection."""
     code: str | None = None
     """The stable error code in the JSON body of a rejection, where there is one."""
     headers: RateLimitHeaders = RateLimitHeaders()
+    """The headers that are promised: those of `X-RateLimit-*` unless said otherwise."""
     when_store_is_down: Literal["open", "closed"] | None = None
     """What the limiter promises when it cannot reach its store; null where it promises nothing."""
     service: str | None = None
     """The service whose own limit this is; null for the gateway's limit over all of them."""
+
+    def covers(self, path: str) -> bool:
+        """Return whether the limit counts requests of this path; what is exempt it does not count."""
+        return _matches(path, self.applies_to) and not self.exempts(path)
+
+    def exempts(self, path: str) -> bool:
+        """Return whether the path is declared as never limited."""
+        return _matches(path, self.exempt)
 
 
 class CircuitBreakerPolicy(Declared):
     """A promise to stop calling a failing service, to answer at once meanwhile, and to try again later."""
 
     service: str
+    """The service that the circuit protects."""
     operation: str
     """An operation that reaches the service through the gateway and normally succeeds."""
     failing_operation: str | None = None
@@ -67,16 +88,21 @@ class CircuitBreakerPolicy(Declared):
     ratio: float | None = Field(default=None, gt=0, le=1)
     """Share of failures in `ratio_window` that opens the circuit, in place of a consecutive count."""
     ratio_window: DurationNs | None = None
+    """The span over which `ratio` is counted."""
     minimum_calls: int = Field(default=1, ge=1)
     """Calls in the window below which the ratio is not looked at."""
     open_for: DurationNs = 60 * NS_PER_SECOND
+    """How long the circuit stays open before it tries again."""
     half_open_trials: int = Field(default=1, ge=1)
     """Trial requests that half-open lets through at one time."""
     successes: int = Field(default=3, ge=1)
     """Successful trials that close the circuit."""
-    status_when_open: int = 503
+    status_when_open: int = Field(default=503, ge=400, le=599)
+    """The status of a rejection while the circuit is open."""
     code_when_open: str | None = "CIRCUIT_OPEN"
+    """The stable error code in its JSON body; null where none is promised."""
     retry_after: str | None = "Retry-After"
+    """The header that tells when to come back; null where none is promised."""
     fail_fast_within: DurationNs = NS_PER_SECOND // 4
     """How long a rejection may take at the most."""
 
@@ -85,13 +111,19 @@ class LockPolicy(Declared):
     """A promise that operations on one user happen one at a time."""
 
     name: str
+    """What reports call the lock."""
     operation: str
     """The operation that takes the lock."""
     kind: Literal["deposit", "withdraw", "order", "other"] = "other"
+    """What the operation does to the user's balance."""
     on_contention: Literal["reject", "wait"] = "reject"
-    status: int = 503
+    """What happens to an operation that finds the lock taken."""
+    status: int = Field(default=503, ge=400, le=599)
+    """The status of a rejection."""
     code: str | None = "LOCK_CONTENTION"
+    """The stable error code in its JSON body; null where none is promised."""
     expires_after: DurationNs = 5 * NS_PER_SECOND
+    """When the lock of a dead holder is free again."""
     holds_at_least: DurationNs | None = None
     """How long the operation surely holds the lock; without it exactly-one-of-N may not be told."""
     concurrency: int = Field(default=10, ge=2, le=200)
@@ -101,11 +133,12 @@ class LockPolicy(Declared):
 class MetricsPolicy(Declared):
     """Where the target counts its requests, and under which names."""
 
-    url: str | None = None
+    url: HttpUrl | None = None
     """The /metrics endpoint of the gateway."""
-    prometheus: str | None = None
+    prometheus: HttpUrl | None = None
     """A Prometheus server that scrapes the target, to be asked as well."""
     requests_total: str = "http_requests_total"
+    """The counter of answered requests."""
     labels: dict[str, str] = Field(default_factory=lambda: {"route": "route", "method": "method", "status": "status"})
     """What we call a label, to what the target calls it."""
     only: dict[str, str] = Field(default_factory=dict)
@@ -123,15 +156,18 @@ class AuditPolicy(Declared):
 
     files: tuple[str, ...] = ()
     """Paths or globs of JSON-lines files, rotated ones included."""
-    loki: str | None = None
+    loki: HttpUrl | None = None
     """Address of a Loki server that receives the log."""
     loki_query: str | None = None
+    """The LogQL query that finds the entries."""
     required_fields: tuple[str, ...] = ("time", "event", "user", "ip", "request_id")
+    """What every entry must hold, in our words; `fields` maps them to the target's."""
     fields: dict[str, str] = Field(default_factory=dict)
     """What we call a field, to what the target calls it."""
     events: dict[str, str] = Field(default_factory=dict)
     """What we call an event (login_failed), to what the target calls it."""
     arrives_within: DurationNs = 5 * NS_PER_SECOND
+    """How long an event may take to be found in the log."""
 
 
 class LatencyPolicy(Declared):
@@ -140,28 +176,45 @@ class LatencyPolicy(Declared):
     operations: tuple[str, ...] = ()
     """The operations to measure; empty means every operation that has no lasting effect."""
     p90_within: DurationNs | None = None
+    """What 90 % of the responses keep within."""
     p99_within: DurationNs | None = None
+    """What 99 % of the responses keep within."""
 
 
 class OverloadPolicy(Declared):
     """What is promised beyond capacity."""
 
     operation: str
+    """The operation that is sent beyond capacity."""
     health: str
     """The operation that must stay answerable."""
     keeps: float = Field(default=0.7, gt=0, le=1)
     """Share of the peak goodput that must remain at twice the capacity."""
     rejects_with: tuple[int, ...] = (429, 503)
+    """Statuses by which an overloaded target may refuse."""
     recovers_within: DurationNs = 30 * NS_PER_SECOND
+    """When latency and errors are back to normal after the load has gone."""
 
 
 class Policies(Declared):
     """All controls that the target declares; what is absent is not tested, and said to be SKIPPED."""
 
     rate_limit: tuple[RateLimitPolicy, ...] = ()
+    """Limits on the rate of requests."""
     circuit_breaker: tuple[CircuitBreakerPolicy, ...] = ()
+    """Circuit breakers, one for each service at the most."""
     locks: tuple[LockPolicy, ...] = ()
+    """Operations that exclude one another for each user."""
     metrics: MetricsPolicy | None = None
+    """The target's own count of its requests."""
     audit: AuditPolicy | None = None
+    """The target's log of security events."""
     latency: LatencyPolicy | None = None
+    """Response times."""
     overload: OverloadPolicy | None = None
+    """Behaviour beyond capacity."""
+
+
+def _matches(path: str, globs: Iterable[str]) -> bool:
+    bare = path.split("?", 1)[0]
+    return any(fnmatchcase(bare, glob) for glob in globs)

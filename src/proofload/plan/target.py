@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, field_validator
 
-from proofload.core.errors import Problem
 from proofload.core.units import NS_PER_SECOND
 from proofload.plan.operation import Operation
 from proofload.plan.policies import Policies
-from proofload.plan.values import Declared, DurationNs
+from proofload.plan.values import AllowedNetwork, Declared, DurationNs, HttpUrl, SourceAddress
 
 TEST_PREFIX = "load_test_"
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?|[0-9A-Fa-f:.]+")
 
 
 class CeilingsDeclared(Declared):
     """What a run never exceeds, whatever a case asks for."""
 
     requests_per_second: int = Field(default=50_000, ge=1, le=1_000_000)
+    """Requests in any one second."""
     total_requests: int = Field(default=2_000_000, ge=1, le=1_000_000_000)
+    """Requests in the whole run."""
     duration: DurationNs = Field(default=3_600 * NS_PER_SECOND, ge=NS_PER_SECOND, le=86_400 * NS_PER_SECOND)
+    """How long the run may send."""
 
 
 class Users(Declared):
     """How a test user comes to be and logs in. Only users with the prefix are ever acted for."""
 
     prefix: str = Field(default="load_test_user_", pattern=r"^load_test_[A-Za-z0-9_.-]*$")
+    """What the name of every test user begins with; it must begin with `load_test_`."""
     register_: str | None = Field(default=None, alias="register")
-    """The operation that creates `${user.name}` with `${user.password}`; null where users exist by themselves."""
+    """The operation that creates a user from `${name}` and `${password}`; null where users exist by themselves."""
     login: str | None = None
     """The operation that logs the user in; null where the target knows no log-in."""
     token: str = "access_token"  # noqa: S105 -- the name of a field, not a token
@@ -46,7 +51,7 @@ class Users(Declared):
 class Service(Declared):
     """A service behind the gateway."""
 
-    metrics: str | None = None
+    metrics: HttpUrl | None = None
     """URL of its own metrics page, where backend hits can be read."""
     hits: str = "http_requests_total"
     """The counter of the requests that reached it."""
@@ -56,7 +61,20 @@ class Ownership(Declared):
     """The token that a target that is not on loopback must show at /.well-known/proofload.txt."""
 
     token: SecretStr
-    """Write `${NAME}` to take it from the environment."""
+    """`${env:NAME}` takes it from the environment, `${file:PATH}` from a file; a token as it stands is refused."""
+
+
+class Tls(Declared):
+    """How certificates are checked and shown, where the address is https. Paths go from the working directory."""
+
+    verify: bool = True
+    """False accepts any certificate; the report says so."""
+    ca: str | None = None
+    """A PEM file of the authorities to trust in place of the system's."""
+    certificate: str | None = None
+    """Our own certificate (and chain) as PEM, where the target asks for one."""
+    key: str | None = None
+    """The private key of `certificate`, where it is not in the same file."""
 
 
 class CommandFault(Declared):
@@ -64,7 +82,9 @@ class CommandFault(Declared):
 
     driver: Literal["command"]
     stop: tuple[str, ...] = Field(min_length=1)
+    """Program and arguments that stop the service."""
     start: tuple[str, ...] = Field(min_length=1)
+    """Program and arguments that start it again."""
 
 
 class SupervisedFault(Declared):
@@ -72,7 +92,9 @@ class SupervisedFault(Declared):
 
     driver: Literal["supervised"]
     control: str
+    """Path of the supervisor's control socket."""
     service: str
+    """The supervisor's name for the service."""
 
 
 FaultDeclared = Annotated[CommandFault | SupervisedFault, Field(discriminator="driver")]
@@ -82,28 +104,42 @@ class Target(Declared):
     """The system under test: where it is, what it offers, and what its controls promise."""
 
     version: Literal[1]
+    """Version of this format."""
     name: str = Field(default="target", pattern=r"^[A-Za-z0-9][A-Za-z0-9_. -]{0,63}$")
+    """What reports call the target."""
     address: str
     """The gateway, as `http://host:port`."""
-    allow: tuple[str, ...] = ()
+    tls: Tls | None = None
+    """Own certificates for an https address; null trusts what the system trusts."""
+    allow: tuple[AllowedNetwork, ...] = ()
     """Addresses or networks beyond loopback that may be loaded, once they have answered the challenge."""
     ownership: Ownership | None = None
+    """What an address under `allow` must answer before it is loaded."""
     ceilings: CeilingsDeclared = CeilingsDeclared()
-    sources: tuple[str, ...] = ()
+    """What a run never exceeds; always in force."""
+    sources: tuple[SourceAddress, ...] = ()
     """Local addresses to send from; for a target on loopback they are chosen, and there are millions."""
     users: Users | None = None
+    """How test users come to be; null where operations need none."""
     operations: dict[str, Operation] = Field(min_length=1)
+    """The requests that the target offers, by name."""
     services: dict[str, Service] = Field(default_factory=dict)
+    """The services behind the gateway, by name."""
     policies: Policies = Policies()
+    """What the controls promise; a control that is not declared is SKIPPED."""
     faults: dict[str, FaultDeclared] = Field(default_factory=dict)
     """How each service can be broken, by its name."""
+    _secrets: frozenset[str] = PrivateAttr(default=frozenset())
+    """Values that came from secret-looking variables; no dump shows them."""
 
     @field_validator("address")
     @classmethod
     def _is_address(cls, value: str) -> str:
         parts = urlsplit(value)
         try:
-            fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.username
+            host = parts.hostname or ""
+            fine = parts.scheme in ("http", "https") and _HOST.fullmatch(host) and parts.port != 0
+            fine = fine and "@" not in parts.netloc
         except ValueError:
             fine = False
         if not fine or parts.query or parts.fragment or parts.path not in ("", "/"):
@@ -113,6 +149,9 @@ class Target(Declared):
     @field_validator("operations")
     @classmethod
     def _named(cls, value: dict[str, Operation]) -> dict[str, Operation]:
+        misnamed = [key for key, one in value.items() if one.name not in ("", key)]
+        if misnamed:
+            raise ValueError(f"operations without a name of their own: the key is the name of {misnamed[0]!r}")
         return {key: one.model_copy(update={"name": key}) for key, one in value.items()}
 
     def told_headers(self) -> Iterable[str]:
@@ -127,43 +166,3 @@ class Target(Declared):
             if breaker.retry_after:
                 names.add(breaker.retry_after.lower())
         return sorted(names)
-
-    def problems(self) -> list[Problem]:
-        """Return what the parts say against each other, each at its key path: names that nothing has."""
-        found: list[Problem] = []
-        for place, name in self._named_operations():
-            if name is not None and name not in self.operations:
-                known = ", ".join(sorted(self.operations))
-                found.append(
-                    Problem(place, f"'{name}'", f"one of the operations {known}", "declare it under operations")
-                )
-        for i, breaker in enumerate(self.policies.circuit_breaker):
-            found += self._service(f"policies.circuit_breaker[{i}].service", breaker.service)
-        for i, limit in enumerate(self.policies.rate_limit):
-            if limit.service is not None:
-                found += self._service(f"policies.rate_limit[{i}].service", limit.service)
-        return found
-
-    def _service(self, place: str, name: str) -> list[Problem]:
-        if name in self.services:
-            return []
-        known = ", ".join(sorted(self.services)) or "none declared"
-        return [Problem(place, f"'{name}'", f"one of the services ({known})", "declare it under services")]
-
-    def _named_operations(self) -> Iterable[tuple[str, str | None]]:
-        if self.users is not None:
-            yield "users.register", self.users.register_
-            yield "users.login", self.users.login
-        for i, limit in enumerate(self.policies.rate_limit):
-            yield f"policies.rate_limit[{i}].probe", limit.probe
-        for i, breaker in enumerate(self.policies.circuit_breaker):
-            yield f"policies.circuit_breaker[{i}].operation", breaker.operation
-            yield f"policies.circuit_breaker[{i}].failing_operation", breaker.failing_operation
-        for i, lock in enumerate(self.policies.locks):
-            yield f"policies.locks[{i}].operation", lock.operation
-        if self.policies.latency is not None:
-            for i, name in enumerate(self.policies.latency.operations):
-                yield f"policies.latency.operations[{i}]", name
-        if self.policies.overload is not None:
-            yield "policies.overload.operation", self.policies.overload.operation
-            yield "policies.overload.health", self.policies.overload.health

@@ -1,12 +1,21 @@
-"""The value types of a target file: durations and rates as text, kept as exact whole numbers."""
+"""The value types of a target file: durations and addresses as text, kept exact; what every declared thing is."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    WithJsonSchema,
+)
 
 from proofload.core.units import format_duration, parse_duration_ns
+from proofload.plan.addresses import parse_ip, parse_network
 
 _DURATION_PATTERN = r"^\s*(\d+(\.\d+)?\s*(ns|us|µs|ms|min|s|m|h|d)\s*)+$"
 
@@ -25,10 +34,43 @@ def _duration_text(value: int) -> str:
 DurationNs = Annotated[
     int,
     BeforeValidator(_duration),
-    PlainSerializer(_duration_text),
+    PlainSerializer(_duration_text, return_type=str),
     WithJsonSchema({"type": "string", "pattern": _DURATION_PATTERN, "examples": ["60s", "250ms", "1m30s"]}),
 ]
 """A duration: text with a unit in the file, whole nanoseconds in the program."""
+
+
+def _url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine or any(sign.isspace() for sign in value):
+        raise ValueError("a URL such as http://127.0.0.1:9090/metrics")
+    return value
+
+
+def _source(value: str) -> str:
+    try:
+        return str(parse_ip(value))
+    except ValueError:
+        raise ValueError("an IP address of this machine such as 192.0.2.10") from None
+
+
+def _allowed(value: str) -> str:
+    parse_network(value)
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_url), WithJsonSchema({"type": "string", "pattern": "^https?://"})]
+"""An http or https URL, kept as it was written."""
+
+SourceAddress = Annotated[str, AfterValidator(_source)]
+"""A local address to send from."""
+
+AllowedNetwork = Annotated[str, AfterValidator(_allowed)]
+"""An address or a narrow network beyond loopback."""
 
 
 class Declared(BaseModel):

@@ -6,6 +6,7 @@ import pytest
 
 from proofload.core.errors import PlanError
 from proofload.plan.reader import from_resolved, parse_target, read_target, resolved
+from proofload.plan.target import Target
 
 GOOD = """\
 version: 1
@@ -87,6 +88,155 @@ def test_what_is_wrong_is_said(text: str, told: str) -> None:
     assert told in refused(text)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("limit: 100", "limit: yes", "limit: got the truth value True, expected no truth value"),
+        ("limit: 100", "limit: 0100", "limit: got '0100', expected a plain decimal number"),
+        ("limit: 100", "limit: 1:40", "limit: got '1:40', expected a plain decimal number"),
+        ("limit: 100", "limit: .inf", "limit: got '.inf', expected a plain decimal number"),
+        ("limit: 100", "limit: 2000000", "limit: got 2000000, expected less than or equal to 1000000"),
+        ("limit: 100", "burst: 5, limit: 100", "[0].burst: got a burst for fixed_window"),
+        ("limit: 100", "algorithm: gcra, alignment: clock, limit: 9", "[0].alignment: got 'clock' for gcra"),
+        ("exempt: [/health]", 'exempt: ["/api/*"]', "[0].probe: got 'read' (/api/thing), which `exempt` lists"),
+        ("exempt: [/health]", 'exempt: ["/*"]', "[0].exempt[0]: got '/*', which `applies_to` lists too"),
+        ("exempt: [/health]", "applies_to: [/v2/*]", "[0].probe: got 'read' (/api/thing), which `applies_to` leaves"),
+        ("probe: read", "probe: sign_in, scope: user", "[0].probe: got 'sign_in' (/login), which no user sends"),
+        ("users: {register: sign_up, login: sign_in}", "", "operations.read.auth: got 'bearer', expected users.login"),
+        (", login: sign_in}", "}", "users.login: got nothing, expected the operation that logs"),
+        ("login: sign_in", "login: read", "users.login: got 'read', which needs a token"),
+        ("/login}", "/login, json: {}, body: x}", "operations.sign_in.body: got a `body` beside a `json`"),
+        ("/login}", "/login, service: auth}", "operations.sign_in.service: got 'auth', expected one of the services"),
+        ("/login}", '/login, headers: {X: "a\\r\\nb"}}', "headers.X: got a control character, expected a value"),
+        ("/login}", '/login, headers: {"a b": c}}', "got the header name 'a b', expected a name that HTTP"),
+        (
+            "/login}",
+            "/login, headers: {X-Version: 1}}",
+            "headers.X-Version: got 1, expected a valid string; write it in",
+        ),
+        ("/login}", "/login, headers: {X-Flag: on}}", "headers.X-Flag: got the truth value True"),
+        ("/login}", "/login, name: other}", "operations without a name of their own"),
+        ("/login}", "/login, keep_body: 7}", "operations.sign_in.keep_body: got 7, expected a valid boolean"),
+        ("  sign_in:", "  sign/in:", "operations.sign/in: got the name 'sign/in', expected letters, digits"),
+        ("policies:", "sources: [localhost]\npolicies:", "sources[0]: got 'localhost', expected an IP address of this"),
+        (
+            "policies:",
+            "allow: [8.0.0.0/8, x]\npolicies:",
+            "t.yaml:9 allow[0]: got '8.0.0.0/8', expected a network of /16",
+        ),
+        (
+            "policies:",
+            "allow: [8.0.0.0/8, x]\npolicies:",
+            "t.yaml:9 allow[1]: got 'x', expected an IP address or network",
+        ),
+        (
+            "policies:",
+            "services: {a: {metrics: 'file:///etc/passwd'}}\npolicies:",
+            "got 'file:///etc/passwd', expected a",
+        ),
+        ("policies:", "faults: {a: {driver: magic}}\npolicies:", "faults.a: got a mapping, expected"),
+        ("policies:", "faults: {a: {driver: command, stpo: [x], start: [y]}}\npolicies:", "did you mean stop?"),
+        ("policies:", "faults: {a: {stop: [x]}}\npolicies:", "faults.a: got a mapping, expected a `driver`"),
+        (
+            "policies:",
+            "faults: {db: {driver: command, stop: [x], start: [y]}}\npolicies:",
+            "faults.db: got 'db', expected",
+        ),
+        ("policies:", "tls: {key: k.pem}\npolicies:", "tls.key: got a key without a certificate"),
+        ("policies:", "tls: {verify: false, ca: ca.pem}\npolicies:", "tls: got certificates for an http address"),
+        ("policies:", "<<: {}\npolicies:", "t.yaml:9: got a merge key (<<), expected a name"),
+        ("policies:", '"\\e[31m": 1\npolicies:', "got the unknown key '\\x1b[31m'"),
+        ("address: http://127.0.0.1:8080", 'address: "http://a\\ud800"', "address: got half of a surrogate pair"),
+        ("address: http://127.0.0.1:8080", "address: http://127.0.0.1:99999", "address: got 'http://127.0.0.1:99999'"),
+        ("address: http://127.0.0.1:8080", "address: http://127.0.0.1/v1", "without user name, path or query"),
+        ('"${env:OWNER_TOKEN}"', "in-the-open", "ownership.token: got a secret as it stands, expected `${env:NAME}`"),
+        ('"${env:OWNER_TOKEN}"', '"x${env:OWNER_TOKEN}"', "ownership.token: got a secret as it stands"),
+        ('"${env:OWNER_TOKEN}"', '"${file:/no/such/file}"', "ownership.token: got ${file:/no/such/file} (no such file"),
+        ("window: 60s", 'window: "${env:WINDOW}"', "[0].window: got what ${env:WINDOW} was filled in with, expected a"),
+    ],
+)
+def test_what_contradicts_itself_or_tricks_the_reader_is_said(old: str, new: str, told: str) -> None:
+    assert old in GOOD
+    with pytest.raises(PlanError) as caught:
+        parse_target(GOOD.replace(old, new), "t.yaml", {**ENVIRON, "WINDOW": "a secret thing"})
+    assert told in str(caught.value)
+    assert "a secret thing" not in str(caught.value)
+
+
+BREAKER = """\
+version: 1
+address: http://127.0.0.1:8080
+operations: {ok: {path: /ok, service: a}, bad: {path: /bad, service: b}}
+services: {a: {}, b: {}}
+policies:
+  circuit_breaker:
+    - {service: a, operation: ok}
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (", failing_operation: ok}", "failing_operation: got 'ok', the `operation` itself"),
+        (", failing_operation: bad}", "failing_operation: got 'bad', which the service b answers"),
+        (", ratio: 0.5}", "[0].ratio_window: got nothing beside `ratio`"),
+        (", ratio_window: 1s}", "[0].ratio: got nothing beside `ratio_window`"),
+        (", status_when_open: 200}", "status_when_open: got 200, expected greater than or equal to 400"),
+        ("}\n    - {service: a, operation: ok}", "[1].service: got 'a' a second time"),
+        ("}\n    - {service: c, operation: ok}", "[1].service: got 'c', expected one of the services (a, b)"),
+        ("}\n  latency: {p90_within: 2s, p99_within: 1s}", "p90_within: got more than p99_within"),
+        ("}\n  overload: {operation: ok, health: ok}", "overload.health: got 'ok', the `operation` itself"),
+        ("}\n  locks: [{name: a, operation: none}]", "policies.locks[0].operation: got 'none', expected one of"),
+    ],
+)
+def test_promises_that_exclude_one_another_are_said(more: str, told: str) -> None:
+    parse_target(BREAKER, "t.yaml", {})
+    assert told in refused(BREAKER[:-2] + f"{more}\n")
+
+
+def test_a_service_may_be_called_like_a_kind_of_fault() -> None:
+    told = refused(GOOD + "services: {command: {metricss: x}}\n")
+    assert "services.command.metricss: got the unknown key 'metricss'" in told
+    assert "did you mean metrics?" in told
+
+
+def test_every_secret_stays_out_of_what_is_written_down(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("from-the-file\n")
+    text = GOOD.replace("${env:OWNER_TOKEN}", f"${{file:{tmp_path / 'token'}}}").replace(
+        "/login}",
+        "'/login?api_key=in-the-query', headers: {X-Api-Key: in-a-header, Authorization: 'Bearer ${user.token}', "
+        "X-Trace: 'a ${env:TRACE_SECRET} b'}, json: {name: '${name}', password: '${password}', pin_secret: 1234, "
+        "inner: [{client_secret: in-the-body}]}}",
+    )
+    text += (
+        "services: {a: {metrics: 'http://me:in-the-url@127.0.0.1:9/metrics'}}\n"
+        "faults: {a: {driver: command, stop: [x, --password=in-a-command], start: [y]}}\n"
+    )
+    target = parse_target(text, "t.yaml", {"TRACE_SECRET": "in-a-variable"})
+    assert target.ownership is not None
+    assert target.ownership.token.get_secret_value() == "from-the-file"
+    content = resolved(target)
+    for secret in ("in-the-query", "in-a-header", "in-a-variable", "1234", "in-the-body", "in-the-url", "in-a-command"):
+        assert secret not in repr(content), secret
+    assert "from-the-file" not in repr(content) + repr(target)
+    operation = content["operations"]["sign_in"]
+    assert operation["headers"]["Authorization"] == "Bearer ${user.token}"
+    assert operation["json"]["password"] == "${password}"
+    assert target.operations["sign_in"].headers["X-Api-Key"] == "in-a-header", "what is sent is not masked"
+    assert resolved(from_resolved(content)) == content
+    assert isinstance(from_resolved(content), Target)
+
+
+def test_a_date_is_the_text_that_somebody_wrote() -> None:
+    target = parse_target(GOOD.replace("/login}", "/login, json: {born: 2001-02-03, n: 1_000, x: 1.5}}"), "t", ENVIRON)
+    assert target.operations["sign_in"].json_body == {"born": "2001-02-03", "n": 1000, "x": 1.5}
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    assert read_target(tmp_path / "t.yaml", ENVIRON).address == "http://127.0.0.1:8080"
+
+
 def test_an_alias_bomb_is_refused_soon() -> None:
     rows = ["a: &a [x, x, x, x, x, x, x, x, x]"]
     rows += [f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 9)}]" for i in range(12)]
@@ -100,7 +250,8 @@ def test_what_is_no_readable_file_is_said(tmp_path: Path) -> None:
         (tmp_path / "none.yaml", "no such file or directory"),
         (tmp_path, "is a directory"),
         (tmp_path / "latin.yaml", "no UTF-8"),
-        (tmp_path / "huge.yaml", "2097152 bytes"),
+        (Path("/dev/zero"), "more than 262144 bytes"),
+        (tmp_path / "huge.yaml", "more than 262144 bytes"),
     ):
         with pytest.raises(PlanError, match=told):
             read_target(path, {})
