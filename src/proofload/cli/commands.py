@@ -23,15 +23,18 @@ from proofload.core.errors import PlanError, Problem, ToolError
 from proofload.core.units import NS_PER_SECOND, format_duration, parse_duration_ns
 from proofload.demo import ReferenceSystem
 from proofload.drive.reach import reach
+from proofload.judge.linearizable.jepsen import check_jepsen
 from proofload.judge.verdict import Verdict
 from proofload.plan.ownership import prove_ownership
 from proofload.plan.reader import parse_target, read_target
 from proofload.plan.target import Target
+from proofload.record.bundle import dump_json
 from proofload.report import terminal
-from proofload.report.as_json import to_json
+from proofload.report.as_json import SCHEMA_VERSION, finding_json, to_json
 from proofload.report.junit import to_junit
 from proofload.report.live import LiveView
 from proofload.report.result import CaseInfo, RunResult
+from proofload.report.view import safe
 from proofload.run import Ended, judge_bundle, run
 from proofload.suite.catalogue import CATALOGUE
 from proofload.suite.choose import choose
@@ -104,6 +107,24 @@ def judge_bundle_again(path: Path, output: Output) -> ExitStatus:
     status = of_outcomes(verdict.outcome for verdict in verdicts)
     _report(_result(verdicts, path, status), output)
     return status
+
+
+def judge_history(path: Path, model: str, *, as_json: bool) -> ExitStatus:
+    """Judge a history in Jepsen's text form by a model, and print the counterexample where there is one."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = Problem(str(path), str(error), "a history in Jepsen's text form", "see docs/findings-ledgers.md")
+        raise PlanError([problem]) from error
+    finding = check_jepsen(text, model, name=str(path))
+    console = Console(highlight=False)
+    if as_json:
+        console.file.write(dump_json({"schema_version": SCHEMA_VERSION, "finding": finding_json(finding)}).decode())
+    else:
+        console.print(Text(f"{finding.outcome.name}  {safe(finding.says)}  [{finding.rule}]"), soft_wrap=True)
+        for line in finding.shown:
+            console.print(Text(f"  {safe(line)}"), soft_wrap=True)
+    return of_outcomes([finding.outcome])
 
 
 def show_cases(case_id: str | None) -> ExitStatus:

@@ -92,16 +92,26 @@ def run(
     _end(lambda: run_target(RunOptions(tuple(cases or ()), target, out, seed), output))
 
 
-@app.command(epilog="Example: `proofload judge runs/20261123T113000Z-4f1c2a`")
+@app.command(
+    epilog="Examples: `proofload judge runs/20261123T113000Z-4f1c2a`, `proofload judge --model register history.txt`"
+)
 def judge(
-    bundle: Annotated[Path, typer.Argument(help="The bundle of a run.", metavar="BUNDLE")],
+    evidence: Annotated[
+        Path, typer.Argument(help="The bundle of a run, or with --model a history.", metavar="BUNDLE|FILE")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Is FILE, in Jepsen's text form, linearizable by this model?", metavar="NAME"),
+    ] = None,
     json: AsJson = False,
     junit: JUnit = None,
 ) -> None:
-    """Judge the evidence of an earlier run again, without sending a byte."""
-    from proofload.cli.commands import Output, judge_bundle_again
+    """Judge the evidence of an earlier run again, without sending a byte; or a history by a model."""
+    from proofload.cli.commands import Output, judge_bundle_again, judge_history
 
-    _end(lambda: judge_bundle_again(bundle, Output(as_json=json, junit=junit, quiet=True)))
+    if model is not None:
+        _end(lambda: judge_history(evidence, model, as_json=json))
+    _end(lambda: judge_bundle_again(evidence, Output(as_json=json, junit=junit, quiet=True)))
 
 
 @app.command("cases", epilog="Example: `proofload cases TC-RL-001`")
