@@ -13,6 +13,7 @@ from proofload.record.delivery import Lag
 from proofload.record.exchange import Ending, Fault
 from proofload.record.histogram import DelayHistogram
 
+_ANSWERED = int(Ending.ANSWERED)
 LATE_NS = 10_000_000
 _MOST_WORKLOADS = 1_024
 _LEAST_ERROR_STATUS = 400
@@ -100,22 +101,30 @@ class Stats:
             return
         ending = table["ending"].astype(np.int64) - 1
         workload = table["workload"].astype(np.int64)
-        for number in np.unique(workload):
-            mine = workload == number
-            self.endings[number] += np.bincount(ending[mine], minlength=len(Ending))
-            sent = table["sent_ns"][mine]
-            sent = sent[sent >= 0]
-            if len(sent):
-                low, high = int(sent.min()), int(sent.max())
-                self.first_sent_ns[number] = min(low, self.first_sent_ns.get(number, low))
-                self.last_sent_ns[number] = max(high, self.last_sent_ns.get(number, high))
-        answered = table[ending == Ending.ANSWERED]
-        self.statuses += np.bincount(np.minimum(answered["status"], 999), minlength=1_000)
-        self.faults += np.bincount(table["fault"], minlength=len(Fault))
-        self.service.add(answered["done_ns"] - answered["sent_ns"])
-        self.response.add(answered["done_ns"] - answered["intended_ns"])
-        good = answered[answered["status"] < _LEAST_ERROR_STATUS]
-        self.good.add(good["done_ns"] - good["intended_ns"])
+        pairs = np.bincount(workload * len(Ending) + ending)
+        self.endings.reshape(-1)[: len(pairs)] += pairs
+        for number in np.flatnonzero(np.bincount(workload)):
+            self._note_sent(int(number), table["sent_ns"][workload == number])
+        # Mostly all are answered, and well: rows are copied only where they are not.
+        answered = table[ending == _ANSWERED] if ending.any() else table
+        if len(answered) != len(table):
+            self.faults += np.bincount(table["fault"], minlength=len(Fault))
+        status = answered["status"]
+        self.statuses += np.bincount(np.minimum(status, 999), minlength=1_000)
+        done = answered["done_ns"]
+        response = done - answered["intended_ns"]
+        self.service.add(done - answered["sent_ns"])
+        self.response.add(response)
+        good = status < _LEAST_ERROR_STATUS
+        self.good.add(response if good.all() else response[good])
+
+    def _note_sent(self, number: int, sent_ns: NDArray[np.int64]) -> None:
+        if sent_ns.min() < 0:
+            sent_ns = sent_ns[sent_ns >= 0]
+        if len(sent_ns):
+            low, high = int(sent_ns.min()), int(sent_ns.max())
+            self.first_sent_ns[number] = min(low, self.first_sent_ns.get(number, low))
+            self.last_sent_ns[number] = max(high, self.last_sent_ns.get(number, high))
 
     def add_lags(self, lags_ns: list[int]) -> None:
         """Count delays of arrivals whose connection stood open."""

@@ -65,7 +65,7 @@ class Prepared:
         template: bytes,
         operation: int,
         timeout_ns: int,
-        accepts: Callable[[int], bool],
+        accepts: frozenset[int],
         *,
         own_id: str | None,
         no_body: bool,
@@ -272,9 +272,9 @@ class User:
         if "json" in options:
             changes["json_body"] = options["json"]
         rendered = render(operation, self._fields, token=self._token, **changes)
-        accepts: Callable[[int], bool] = operation.accepts
+        accepts = operation.statuses
         if (expect := options.get("expect")) is not None:
-            accepts = frozenset((expect,) if isinstance(expect, int) else expect).__contains__
+            accepts = frozenset((expect,) if isinstance(expect, int) else expect)
         seconds = options.get("timeout_s")
         return Prepared(
             to_template(rendered, wire.host_header, wire.rows.id_prefix),

@@ -23,6 +23,7 @@ ROW_MARK = b"%010x"
 _FIELD = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_.]*)\}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSET: Any = object()
+_TWO_HUNDREDS = frozenset(range(200, 300))
 
 
 class Operation(Declared):
@@ -56,7 +57,12 @@ class Operation(Declared):
 
     def accepts(self, status: int) -> bool:
         """Return whether an answer with `status` is a success of this operation."""
-        return status in self.accept if self.accept else 200 <= status < 300
+        return status in self.statuses
+
+    @property
+    def statuses(self) -> frozenset[int]:
+        """The statuses that are a success of this operation."""
+        return frozenset(self.accept) or _TWO_HUNDREDS
 
     @property
     def is_static(self) -> bool:
