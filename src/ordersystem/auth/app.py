@@ -70,25 +70,26 @@ class AuthEvents:
     """What the auth service puts on record."""
 
     def __init__(self, audit: Audit) -> None:
-        self._audit = audit
+        self.audit = audit
 
-    def logged_in(self, request: Request, username: str) -> None:
+    def logged_in(self, request: Request, given: Credentials) -> None:
         """Record a login."""
-        self._audit.write(self._event(request, "login_succeeded", "success", username, {}))
+        self.audit.write(self.event(request, "login_succeeded", "success", given.username, {}))
 
-    def login_failed(self, request: Request, username: str, reason: str) -> None:
+    def login_failed(self, request: Request, given: Credentials, reason: str) -> None:
         """Record a failed login, under the name that was tried."""
-        self._audit.write(self._event(request, "login_failed", "failure", username, {"reason": reason}))
+        self.audit.write(self.event(request, "login_failed", "failure", given.username, {"reason": reason}))
 
     def logged_out(self, request: Request, username: str) -> None:
         """Record a logout."""
-        self._audit.write(self._event(request, "logout", "success", username, {}))
+        self.audit.write(self.event(request, "logout", "success", username, {}))
 
     def registered(self, request: Request, username: str) -> None:
         """Record a new user."""
-        self._audit.write(self._event(request, "user_registered", "success", username, {}))
+        self.audit.write(self.event(request, "user_registered", "success", username, {}))
 
-    def _event(self, request: Request, event: str, outcome: str, user: str, details: dict[str, object]) -> AuditEvent:
+    def event(self, request: Request, event: str, outcome: str, user: str, details: dict[str, object]) -> AuditEvent:
+        """Return an event of this request."""
         return AuditEvent(event, outcome, user, client_ip_of(request), request_id_of(request), details)
 
 
@@ -148,14 +149,14 @@ def build_auth(settings: AuthSettings, parts: AuthParts, store: Store, metrics: 
         try:
             await lockout.refuse_when_locked(given.username)
         except ServiceError as error:
-            events.login_failed(request, given.username, error.code)
+            events.login_failed(request, given, error.code)
             raise
         account = await accounts.find(given.username)
         if not await passwords.matches(account.password_hash if account else None, given.password):
             await lockout.failed(given.username)
-            events.login_failed(request, given.username, "INVALID_CREDENTIALS")
+            events.login_failed(request, given, "INVALID_CREDENTIALS")
             raise ServiceError(401, "INVALID_CREDENTIALS", "name or password is wrong")
-        events.logged_in(request, given.username)
+        events.logged_in(request, given)
         return issue_token(settings, given.username)
 
     @app.post("/api/v1/auth/logout", status_code=204, responses=errors(400, 401, 503))

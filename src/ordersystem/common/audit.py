@@ -53,8 +53,8 @@ class AuditFile:
     """
 
     def __init__(self, service: str, path: Path, rotate_bytes: int) -> None:
-        self._service = service
-        self._path = path
+        self.service = service
+        self.path = path
         self._rotate_bytes = rotate_bytes
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock_fd = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -62,7 +62,7 @@ class AuditFile:
 
     def write(self, event: AuditEvent) -> None:
         """Append the event as one line."""
-        line = audit_line(self._service, event, datetime.now(UTC))
+        line = self.line(event)
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
         try:
             self._follow_rotation(len(line))
@@ -70,18 +70,22 @@ class AuditFile:
         finally:
             fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
+    def line(self, event: AuditEvent) -> bytes:
+        """Return the line of an event, its end included."""
+        return audit_line(self.service, event, datetime.now(UTC))
+
     def _append(self, line: bytes) -> None:
         written = os.write(self._fd, line)
         while written < len(line):  # a full disk or a signal may cut a write short
             written += os.write(self._fd, line[written:])
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        return os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600)
 
     def _follow_rotation(self, coming_bytes: int) -> None:
         mine = os.fstat(self._fd)
         try:
-            current = self._path.stat()
+            current = self.path.stat()
         except FileNotFoundError:
             current = None
         if current is None or current.st_ino != mine.st_ino:
@@ -89,13 +93,14 @@ class AuditFile:
             self._fd = self._open()
             mine = os.fstat(self._fd)
         if mine.st_size and mine.st_size + coming_bytes > self._rotate_bytes:
-            self._path.rename(self._next_free())
+            self.path.rename(self.next_free())
             os.close(self._fd)
             self._fd = self._open()
 
-    def _next_free(self) -> Path:
-        taken = (path.suffix[1:] for path in self._path.parent.glob(self._path.name + ".*"))
-        return self._path.with_name(f"{self._path.name}.{max((int(n) for n in taken if n.isdigit()), default=0) + 1}")
+    def next_free(self) -> Path:
+        """Return a name that no rotated file has."""
+        taken = (path.suffix[1:] for path in self.path.parent.glob(self.path.name + ".*"))
+        return self.path.with_name(f"{self.path.name}.{max((int(n) for n in taken if n.isdigit()), default=0) + 1}")
 
 
 class NoAudit:

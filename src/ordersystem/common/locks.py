@@ -75,24 +75,24 @@ class RedisLocks:
     """The honest locks: set-if-absent with expiry, compare-and-delete."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self._acquire = Script(ACQUIRE)
-        self._release = Script(RELEASE)
+        self.store = store
+        self.acquire_script = Script(ACQUIRE)
+        self.release_script = Script(RELEASE)
 
     async def acquire(self, user: str, operation: str, expires_s: float) -> Held | None:
         """Take the lock in one step."""
         holder = os.urandom(12).hex()
         keys = [self.key(user, operation), f"fence:{user}"]
-        token = await self._store.run(self._acquire, keys, [holder, max(1, round(expires_s * 1000))])
+        token = await self.store.run(self.acquire_script, keys, [holder, max(1, round(expires_s * 1000))])
         return None if token is None else Held(user, holder, int(token))
 
     async def release(self, held: Held) -> bool:
         """Delete the lock if it is ours, in one step."""
-        return bool(await self._store.run(self._release, [self.key(held.user, "")], [held.holder]))
+        return bool(await self.store.run(self.release_script, [self.key(held.user, "")], [held.holder]))
 
     async def is_held(self, held: Held) -> bool:
         """Compare the holder."""
-        found = await self._store.command("GET", self.key(held.user, ""))
+        found = await self.store.command("GET", self.key(held.user, ""))
         return found is not None and found.decode() == held.holder
 
     def key(self, user: str, operation: str) -> str:
@@ -108,25 +108,26 @@ class UserLocks:
         self.hold_s = hold_s
         """How long an operation keeps the lock before it writes: 0 in life, more where contention is to be seen."""
         self._when_store_is_down = when_store_is_down
-        self._audit = audit
-        self._acquired = metrics.counter("lock_acquisitions_total", "Locks acquired.", ("operation",))
-        self._contended = metrics.counter("lock_contentions_total", "Refusals: somebody else had it.", ("operation",))
-        self._expired = metrics.counter("lock_expiries_total", "Locks gone before their release.", ("operation",))
-        self._wait = metrics.histogram("lock_wait_seconds", "Time to acquire or be refused.", ("operation",))
-        self._held = metrics.histogram("lock_hold_seconds", "Time from acquiring to releasing.", ("operation",))
+        self.audit = audit
+        self.acquired = metrics.counter("lock_acquisitions_total", "Locks acquired.", ("operation",))
+        self.contended = metrics.counter("lock_contentions_total", "Refusals: somebody else had it.", ("operation",))
+        self.expired = metrics.counter("lock_expiries_total", "Locks gone before their release.", ("operation",))
+        self.wait = metrics.histogram("lock_wait_seconds", "Time to acquire or be refused.", ("operation",))
+        self.held = metrics.histogram("lock_hold_seconds", "Time from acquiring to releasing.", ("operation",))
 
     @asynccontextmanager
     async def hold(self, caller: Caller, operation: str, expires_s: float) -> AsyncIterator[Held]:
         """Hold the user's lock for the block; refuse with LOCK_CONTENTION when somebody else has it."""
-        held = await self._take(caller, operation, expires_s)
+        held = await self.take(caller, operation, expires_s)
         started = time.perf_counter()
         try:
             yield held
         finally:
-            self._held.labels(operation).observe(time.perf_counter() - started)
-            await self._give_back(held, operation)
+            self.held.labels(operation).observe(time.perf_counter() - started)
+            await self.give_back(held, operation)
 
-    async def _take(self, caller: Caller, operation: str, expires_s: float) -> Held:
+    async def take(self, caller: Caller, operation: str, expires_s: float) -> Held:
+        """Return the lock, or raise the refusal."""
         asked = time.perf_counter()
         try:
             held = await self.locks.acquire(caller.user, operation, expires_s)
@@ -135,18 +136,19 @@ class UserLocks:
                 raise
             LOG.warning("no lock for %s, going on without: %s", caller.request_id, error)
             held = Held(caller.user, "", time.time_ns() // 1000)
-        self._wait.labels(operation).observe(time.perf_counter() - asked)
+        self.wait.labels(operation).observe(time.perf_counter() - asked)
         if held is None:
-            self._contended.labels(operation).inc()
+            self.contended.labels(operation).inc()
             details: dict[str, object] = {"operation": operation}
-            self._audit.write(
+            self.audit.write(
                 AuditEvent("lock_contention", "denied", caller.user, caller.ip, caller.request_id, details)
             )
             raise ServiceError(503, "LOCK_CONTENTION", "another operation of this user is under way; try again", 1)
-        self._acquired.labels(operation).inc()
+        self.acquired.labels(operation).inc()
         return held
 
-    async def _give_back(self, held: Held, operation: str) -> None:
+    async def give_back(self, held: Held, operation: str) -> None:
+        """Release the lock; that it has expired or can't be released is counted and logged, no more."""
         if not held.holder:
             return
         try:
@@ -155,5 +157,5 @@ class UserLocks:
             LOG.warning("lock of %s not released, it will expire: %s", held.user, error)
             return
         if not still_ours:
-            self._expired.labels(operation).inc()
+            self.expired.labels(operation).inc()
             LOG.warning("the lock of %s expired before %s was done", held.user, operation)

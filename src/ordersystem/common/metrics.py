@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.multiprocess import MultiProcessCollector
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+IN_FILES = "PROMETHEUS_MULTIPROC_DIR" in os.environ
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
@@ -23,13 +24,13 @@ class Metrics:
     def __init__(self, service: str) -> None:
         self.service = service
         self.registry = CollectorRegistry()
-        self._requests = Counter(
+        self.requests = Counter(
             "http_requests_total",
             "Every answer given to a client, by route template; /health and /metrics are no traffic.",
             ("service", "route", "method", "status"),
             registry=self.registry,
         )
-        self._durations = Histogram(
+        self.durations = Histogram(
             "http_request_duration_seconds",
             "Time from the whole head of a request to its answer.",
             ("service", "route", "method"),
@@ -49,13 +50,13 @@ class Metrics:
         """Count one answer."""
         # A client may invent methods; a label must not grow with its imagination.
         known = method if method in METHODS else "OTHER"
-        self._requests.labels(self.service, route, known, str(status)).inc()
-        self._durations.labels(self.service, route, known).observe(seconds)
+        self.requests.labels(self.service, route, known, str(status)).inc()
+        self.durations.labels(self.service, route, known).observe(seconds)
 
     def page(self, extra: bytes = b"") -> bytes:
         """Return all values of all workers in Prometheus' text format, `extra` lines behind them."""
         registry = self.registry
-        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        if IN_FILES:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry) + extra

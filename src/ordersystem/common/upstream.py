@@ -154,7 +154,7 @@ class HttpUpstream:
         self._timeout_s = timeout_s
         self._keep = keep
         self._idle_s = idle_s
-        self._idle: list[_Connection] = []
+        self.idle: list[_Connection] = []
 
     async def send(self, method: str, target: bytes, headers: Headers, body: bytes) -> UpstreamAnswer:
         """Return the answer of the service, or raise UpstreamError."""
@@ -165,22 +165,22 @@ class HttpUpstream:
         request += [b"\r\n", body]
         connection = await self._connection()
         answer = await connection.exchange(b"".join(request), method == "HEAD", self._timeout_s)
-        if connection.reusable and len(self._idle) < self._keep:
+        if connection.reusable and len(self.idle) < self._keep:
             connection.idle_since = asyncio.get_running_loop().time()
-            self._idle.append(connection)
+            self.idle.append(connection)
         else:
             connection.abort()
         return answer
 
     async def close(self) -> None:
         """Close the kept connections."""
-        while self._idle:
-            self._idle.pop().abort()
+        while self.idle:
+            self.idle.pop().abort()
 
     async def _connection(self) -> _Connection:
         loop = asyncio.get_running_loop()
-        while self._idle:
-            kept = self._idle.pop()
+        while self.idle:
+            kept = self.idle.pop()
             if kept.reusable and loop.time() - kept.idle_since < self._idle_s:
                 return kept
             kept.abort()

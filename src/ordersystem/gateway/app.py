@@ -30,10 +30,10 @@ class GatewayApp:
         gauges: Callable[[], Awaitable[bytes]],
         close: Callable[[], Awaitable[None]],
     ) -> None:
-        self._limited = limited
+        self.limited = limited
         self._unlimited = unlimited
         self._client_ip = client_ip
-        self._metrics = metrics
+        self.metrics = metrics
         self._max_body_bytes = max_body_bytes
         self._gauges = gauges
         self._close = close
@@ -50,21 +50,33 @@ class GatewayApp:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         call = self._call(scope, receive)
-        if call.path == "/health":
-            await self._reply(send, call, Answer(200, [(b"content-type", b"application/json")], b'{"status":"ok"}'))
-        elif call.path == "/metrics":
-            page = self._metrics.page(await self._gauges())
-            await self._reply(
-                send, call, Answer(200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")], page)
-            )
-        else:
-            answer = await self._answer(call)
+        answer = await self.own_page(call)
+        if answer is None:
+            answer = await self.answer(call)
             # Counted before it leaves: whoever has the answer in hand finds it in the metrics.
-            self._metrics.answered(call.route.template, call.method, answer.status, time.perf_counter() - started)
-            await self._reply(send, call, answer)
+            self.count(call, answer, time.perf_counter() - started)
+        await self._reply(send, call, answer)
 
-    async def _answer(self, call: Call) -> Answer:
-        return await (self._limited if is_limited(call.path) else self._unlimited)(call)
+    async def own_page(self, call: Call) -> Answer | None:
+        """Return the pages about the gateway itself: never limited, never counted as traffic."""
+        if call.path == "/health":
+            return Answer(200, [(b"content-type", b"application/json")], b'{"status":"ok"}')
+        if call.path == "/metrics":
+            page = self.metrics.page(await self._gauges())
+            return Answer(200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")], page)
+        return None
+
+    async def answer(self, call: Call) -> Answer:
+        """Return the answer to a call for somebody else."""
+        return await (self.limited if is_limited(call.path) else self._unlimited)(call)
+
+    def count(self, call: Call, answer: Answer, seconds: float) -> None:
+        """Count an answer, whoever gave it."""
+        self.metrics.answered(call.route.template, call.method, answer.status, seconds)
+
+    def request_id(self, offered: str | None) -> str:
+        """Return the id of a call."""
+        return request_id_from(offered)
 
     def _call(self, scope: Scope, receive: Receive) -> Call:
         headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -81,7 +93,7 @@ class GatewayApp:
             headers=headers,
             peer=peer,
             client_ip=self._client_ip(peer, headers),
-            request_id=request_id_from(offered.decode("latin-1") if offered else None),
+            request_id=self.request_id(offered.decode("latin-1") if offered else None),
             route=route_of(path) if is_limited(path) else NOWHERE,
             read_body=lambda: self._read_body(headers, receive),
         )

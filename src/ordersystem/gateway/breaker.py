@@ -117,27 +117,27 @@ class RedisBreaker:
     """The honest breaker: two scripts, each one step."""
 
     def __init__(self, store: Store, rules: BreakerRules) -> None:
-        self._store = store
-        self._rules = rules
-        self._enter = Script(ENTER)
-        self._leave = Script(LEAVE)
+        self.store = store
+        self.rules = rules
+        self.enter_script = Script(ENTER)
+        self.leave_script = Script(LEAVE)
 
     async def enter(self, service: str) -> Permit:
         """Ask Redis."""
-        said, generation, wait_us, moved = await self._store.run(
-            self._enter, [self.key(service)], [self._rules.trial_lease_us]
+        said, generation, wait_us, moved = await self.store.run(
+            self.enter_script, [self.key(service)], [self.rules.trial_lease_us]
         )
         return Permit(said != b"reject", int(generation), int(wait_us), _move(moved))
 
     async def leave(self, service: str, permit: Permit, outcome: str) -> Move | None:
         """Tell Redis."""
-        rules = self._rules
+        rules = self.rules
         args: list[str | int] = [permit.generation, outcome, rules.failures, rules.open_us, rules.successes]
-        return _move(await self._store.run(self._leave, [self.key(service)], args))
+        return _move(await self.store.run(self.leave_script, [self.key(service)], args))
 
     async def states(self, services: tuple[str, ...]) -> dict[str, str]:
         """Read the states as stored: an open circuit turns half-open with the first request after its period."""
-        found = [await self._store.command("HGET", self.key(service), "state") for service in services]
+        found = [await self.store.command("HGET", self.key(service), "state") for service in services]
         return {s: (state.decode() if state else CLOSED) for s, state in zip(services, found, strict=True)}
 
     def key(self, service: str) -> str:

@@ -74,13 +74,13 @@ class FixedWindows:
     """The honest limiter: one script decides and counts in one step."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self._script = Script(FIXED_WINDOWS)
+        self.store = store
+        self.script = Script(FIXED_WINDOWS)
 
     async def decide(self, limits: Sequence[Limit]) -> Decision:
         """Ask Redis once for all limits of the request."""
         args = [number for limit in limits for number in (limit.limit, limit.window_us)]
-        admitted, now, held = await self._store.run(self._script, [limit.key for limit in limits], args)
+        admitted, now, held = await self.store.run(self.script, [limit.key for limit in limits], args)
         states = [(limit.limit, int(used), int(ends)) for limit, (used, ends) in zip(limits, held, strict=True)]
         limit, used, ends_us = min(states, key=lambda state: (state[0] - state[1], -state[2]))
         return Decision(

@@ -75,10 +75,62 @@ class CircuitGauge:
 
 
 @dataclass(frozen=True)
+class Chain:
+    """The stages of the gateway, ready to be put around one another."""
+
+    settings: GatewaySettings
+    parts: GatewayParts
+    store: Store
+    breaker: Breaker
+    metrics: Metrics
+    audit: Audit
+
+    def __call__(self, forwarding: Handler) -> Handler:
+        """Return the honest order: room first, then the allowance, then who it is, then the circuit."""
+        inner = Catching(self.authorising(Reading(self.breaking(forwarding))))
+        return Catching(self.guarding(self.limiting(inner)))
+
+    def guarding(self, inner: Handler) -> Handler:
+        """Return the stage that keeps room."""
+        rejections = self.metrics.counter("overload_rejections_total", "Calls refused for want of room.", ("service",))
+        return self.parts.guarding(inner, lambda: self.parts.room(self.settings), rejections)
+
+    def limiting(self, inner: Handler) -> Handler:
+        """Return the stage that keeps to the allowance."""
+        return self.parts.limiting(
+            inner,
+            self.parts.limiter(self.store),
+            LimitPlan(self.settings, self.parts.key_of),
+            self.parts.limit_headers,
+            self.settings.when_store_is_down,
+            self.metrics.counter("rate_limit_decisions_total", "What the rate limiter decided.", ("decision",)),
+            self.audit,
+        )
+
+    def authorising(self, inner: Handler) -> Handler:
+        """Return the stage that asks who it is."""
+        tokens = TokenChecker(self.settings.jwt_secret)
+        return self.parts.authorising(inner, tokens, self.store, self.settings.when_store_is_down, self.audit)
+
+    def breaking(self, inner: Handler) -> Handler:
+        """Return the stage that leaves failing services alone."""
+        counter = self.metrics.counter
+        return self.parts.breaking(
+            inner,
+            self.breaker,
+            self.parts.is_failure(self.settings.breaker_ignored_codes),
+            counter("circuit_breaker_transitions_total", "Changes of state.", ("service", "before", "after")),
+            counter("circuit_breaker_rejections_total", "Calls not made: the circuit was open.", ("service",)),
+            self.audit,
+        )
+
+
+@dataclass(frozen=True)
 class GatewayParts:
     """One implementation for each role in the gateway, in the order in which a call meets them."""
 
     app: type[GatewayApp] = GatewayApp
+    chain: type[Chain] = Chain
     client_ip: Callable[[GatewaySettings], ClientIp] = lambda settings: TrustedProxies(settings.trusted_proxies)
     guarding: type[Guarding] = Guarding
     room: Callable[[GatewaySettings], Admission] = bulkhead
@@ -105,15 +157,15 @@ def build_gateway(
 ) -> GatewayApp:
     """Return the gateway made of these parts."""
     breaker = parts.breaker(store, settings.breaker)
+    forwarding = parts.forwarding(upstreams, settings.gateway_token)
 
     async def close() -> None:
         for upstream in upstreams.values():
             await upstream.close()
         await store.close()
 
-    forwarding = parts.forwarding(upstreams, settings.gateway_token)
     return parts.app(
-        limited=_limited(settings, parts, store, breaker, forwarding, metrics, audit),
+        limited=parts.chain(settings, parts, store, breaker, metrics, audit)(forwarding),
         unlimited=Catching(forwarding),
         client_ip=parts.client_ip(settings),
         metrics=metrics,
@@ -121,40 +173,3 @@ def build_gateway(
         gauges=parts.circuit_gauge(breaker, tuple(upstreams)),
         close=close,
     )
-
-
-def _limited(
-    settings: GatewaySettings,
-    parts: GatewayParts,
-    store: Store,
-    breaker: Breaker,
-    forwarding: Handler,
-    metrics: Metrics,
-    audit: Audit,
-) -> Handler:
-    breaking = parts.breaking(
-        forwarding,
-        breaker,
-        parts.is_failure(settings.breaker_ignored_codes),
-        metrics.counter("circuit_breaker_transitions_total", "Changes of state.", ("service", "before", "after")),
-        metrics.counter("circuit_breaker_rejections_total", "Calls not made: the circuit was open.", ("service",)),
-        audit,
-    )
-    authorising = parts.authorising(
-        Reading(breaking), TokenChecker(settings.jwt_secret), store, settings.when_store_is_down, audit
-    )
-    limiting = parts.limiting(
-        Catching(authorising),
-        parts.limiter(store),
-        LimitPlan(settings, parts.key_of),
-        parts.limit_headers,
-        settings.when_store_is_down,
-        metrics.counter("rate_limit_decisions_total", "What the rate limiter decided.", ("decision",)),
-        audit,
-    )
-    guarding = parts.guarding(
-        limiting,
-        lambda: parts.room(settings),
-        metrics.counter("overload_rejections_total", "Calls refused for want of room.", ("service",)),
-    )
-    return Catching(guarding)

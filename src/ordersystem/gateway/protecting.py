@@ -20,24 +20,24 @@ class Guarding:
     """Answers 503 OVERLOADED at once when a service has more calls than it can take; each service has its own room."""
 
     def __init__(self, inner: Handler, new_room: Callable[[], Admission], rejections: Counter) -> None:
-        self._inner = inner
-        self._new_room = new_room
-        self._rooms: dict[str, Admission] = {}
-        self._rejections = rejections
+        self.inner = inner
+        self.new_room = new_room
+        self.rooms: dict[str, Admission] = {}
+        self.rejections = rejections
 
     async def __call__(self, call: Call) -> Answer:
         """Pass the call on when there is room."""
         service = call.route.service
         if service is None:
-            return await self._inner(call)
-        room = self._rooms.get(service)
+            return await self.inner(call)
+        room = self.rooms.get(service)
         if room is None:
-            room = self._rooms[service] = self._new_room()
+            room = self.rooms[service] = self.new_room()
         if not await room.enter():
-            self._rejections.labels(service).inc()
+            self.rejections.labels(service).inc()
             return refusal(call, 503, "OVERLOADED", "more requests than can be served; try again", 1)
         try:
-            return await self._inner(call)
+            return await self.inner(call)
         finally:
             room.leave()
 
@@ -46,12 +46,12 @@ class Reading:
     """Reads the body of the call, so that what comes after holds nothing while a client dawdles."""
 
     def __init__(self, inner: Handler) -> None:
-        self._inner = inner
+        self.inner = inner
 
     async def __call__(self, call: Call) -> Answer:
         """Read, and pass the call on."""
         call.body = await call.read_body()
-        return await self._inner(call)
+        return await self.inner(call)
 
 
 class FailureRules:
@@ -77,27 +77,27 @@ class Breaking:
         rejections: Counter,
         audit: Audit,
     ) -> None:
-        self._inner = inner
-        self._breaker = breaker
-        self._is_failure = is_failure
-        self._transitions = transitions
-        self._rejections = rejections
-        self._audit = audit
+        self.inner = inner
+        self.breaker = breaker
+        self.is_failure = is_failure
+        self.transitions = transitions
+        self.rejections = rejections
+        self.audit = audit
 
     async def __call__(self, call: Call) -> Answer:
         """Pass the call on, or answer 503 CIRCUIT_OPEN."""
         service = call.route.service
         if service is None:
-            return await self._inner(call)
+            return await self.inner(call)
         try:
-            permit = await self._breaker.enter(service)
+            permit = await self.breaker.enter(service)
         except StoreDownError as error:
             # A breaker protects; it must not be what takes a healthy service away.
             LOG.warning("circuit of %s unknown, calling it for %s: %s", service, call.request_id, error)
-            return await self._inner(call)
+            return await self.inner(call)
         self.moved(call, service, permit.move)
         if not permit.admitted:
-            self._rejections.labels(service).inc()
+            self.rejections.labels(service).inc()
             return self.reject(call, service, permit)
         return await self.observed(call, service, permit)
 
@@ -105,11 +105,11 @@ class Breaking:
         """Pass the call on and report its outcome before the answer leaves."""
         outcome = "neither"
         try:
-            answer = await self._inner(call)
-            outcome = "failure" if self._is_failure(answer) else "success"
+            answer = await self.inner(call)
+            outcome = "failure" if self.is_failure(answer) else "success"
         finally:
             try:
-                self.moved(call, service, await self._breaker.leave(service, permit, outcome))
+                self.moved(call, service, await self.breaker.leave(service, permit, outcome))
             except StoreDownError as error:
                 LOG.warning("outcome for the circuit of %s not kept: %s", service, error)
         return answer
@@ -123,9 +123,9 @@ class Breaking:
         """Put a change of state on record and count it."""
         if move is None:
             return
-        self._transitions.labels(service, move.before, move.after).inc()
+        self.transitions.labels(service, move.before, move.after).inc()
         names = {"open": "circuit_opened", "half_open": "circuit_half_opened", "closed": "circuit_closed"}
         details: dict[str, object] = {"circuit": service, "from": move.before, "to": move.after}
         event = AuditEvent(names[move.after], "changed", call.user, call.client_ip, call.request_id, details)
-        self._audit.write(event)
+        self.audit.write(event)
         LOG.warning("circuit of %s: %s -> %s", service, move.before, move.after)

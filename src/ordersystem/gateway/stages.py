@@ -71,41 +71,42 @@ class Limiting:
         decisions: Counter,
         audit: Audit,
     ) -> None:
-        self._inner = inner
-        self._limiter = limiter
-        self._plan = plan
-        self._headers_of = headers_of
+        self.inner = inner
+        self.limiter = limiter
+        self.plan = plan
+        self.headers_of = headers_of
         self._when_store_is_down = when_store_is_down
-        self._decisions = decisions
-        self._audit = audit
+        self.decisions = decisions
+        self.audit = audit
 
     async def __call__(self, call: Call) -> Answer:
         """Pass the call on, or answer 429."""
         try:
-            decision = await self._limiter.decide(self._plan(call))
+            decision = await self.limiter.decide(self.plan(call))
         except StoreDownError as error:
-            return await self._without_store(call, error)
+            return await self.without_store(call, error)
         if decision.admitted:
-            self._decisions.labels("admitted").inc()
-            answer = await self._inner(call)
+            self.decisions.labels("admitted").inc()
+            answer = await self.inner(call)
         else:
-            self._decisions.labels("rejected").inc()
+            self.decisions.labels("rejected").inc()
             answer = self.reject(call, decision)
-        answer.headers += self._headers_of(decision)
+        answer.headers += self.headers_of(decision)
         return answer
 
     def reject(self, call: Call, decision: Decision) -> Answer:
         """Return the answer to a request beyond the allowance, and put it on record."""
         details: dict[str, object] = {"path": call.path, "limit": decision.limit}
-        self._audit.write(AuditEvent("rate_limited", "denied", None, call.client_ip, call.request_id, details))
+        self.audit.write(AuditEvent("rate_limited", "denied", None, call.client_ip, call.request_id, details))
         message = f"more than {decision.limit} requests in one window; try again in {decision.retry_after_s} s"
         return refusal(call, 429, "RATE_LIMITED", message, decision.retry_after_s)
 
-    async def _without_store(self, call: Call, error: StoreDownError) -> Answer:
-        self._decisions.labels("store_down").inc()
+    async def without_store(self, call: Call, error: StoreDownError) -> Answer:
+        """Fail closed or open, as the settings say, and log it."""
+        self.decisions.labels("store_down").inc()
         LOG.warning("rate limit of %s undecided, failing %s: %s", call.request_id, self._when_store_is_down, error)
         if self._when_store_is_down == "open":
-            return await self._inner(call)
+            return await self.inner(call)
         return refusal(call, 503, "STORE_UNAVAILABLE", "requests can't be counted at the moment; try again", 1)
 
 
@@ -113,12 +114,12 @@ class Catching:
     """Turns whatever breaks further in into an answer, so that the stages further out still see one."""
 
     def __init__(self, inner: Handler) -> None:
-        self._inner = inner
+        self.inner = inner
 
     async def __call__(self, call: Call) -> Answer:
         """Pass the call on; never raise."""
         try:
-            return await self._inner(call)
+            return await self.inner(call)
         except BodyTooLargeError as error:
             return refusal(call, 413, "BODY_TOO_LARGE", f"a request may hold {error} bytes")
         except ClientGoneError:
@@ -134,33 +135,33 @@ class Authorising:
     def __init__(
         self, inner: Handler, tokens: TokenChecker, store: Store, when_store_is_down: str, audit: Audit
     ) -> None:
-        self._inner = inner
-        self._tokens = tokens
-        self._store = store
+        self.inner = inner
+        self.tokens = tokens
+        self.store = store
         self._when_store_is_down = when_store_is_down
-        self._audit = audit
+        self.audit = audit
 
     async def __call__(self, call: Call) -> Answer:
         """Set the user of the call, or answer 401."""
         if call.route.service is None or call.route.public:
-            return await self._inner(call)
+            return await self.inner(call)
         try:
-            claims = self._tokens.check(call.headers.get(b"authorization"))
+            claims = self.tokens.check(call.headers.get(b"authorization"))
             await self._refuse_revoked(claims.token_id)
         except TokenError as error:
             details: dict[str, object] = {"path": call.path, "reason": error.code}
-            self._audit.write(AuditEvent("access_denied", "denied", None, call.client_ip, call.request_id, details))
+            self.audit.write(AuditEvent("access_denied", "denied", None, call.client_ip, call.request_id, details))
             answer = refusal(call, 401, error.code, str(error))
             answer.headers.append((b"www-authenticate", b"Bearer"))
             return answer
         except StoreDownError:
             return refusal(call, 503, "STORE_UNAVAILABLE", "the token can't be checked at the moment; try again", 1)
         call.user = claims.user
-        return await self._inner(call)
+        return await self.inner(call)
 
     async def _refuse_revoked(self, token_id: str) -> None:
         try:
-            revoked = await self._store.command("EXISTS", f"revoked:{token_id}")
+            revoked = await self.store.command("EXISTS", f"revoked:{token_id}")
         except StoreDownError:
             if self._when_store_is_down == "open":
                 return
@@ -185,12 +186,12 @@ class Forwarding:
     """Hands the call to its service, with headers about the user that no client can forge."""
 
     def __init__(self, upstreams: Mapping[str, Upstream], gateway_token: str) -> None:
-        self._upstreams = upstreams
+        self.upstreams = upstreams
         self._token = gateway_token.encode()
 
     async def __call__(self, call: Call) -> Answer:
         """Return the service's answer without what is the gateway's to say."""
-        upstream = self._upstreams.get(call.route.service or "")
+        upstream = self.upstreams.get(call.route.service or "")
         if upstream is None:
             return refusal(call, 404, "NO_ROUTE", "there is nothing at this path")
         try:

@@ -64,7 +64,7 @@ class Book:
     """The orders on record."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
 
     async def open(
         self, username: str, item: str, quantity: int, total_cents: int, key: str | None, request_id: str
@@ -78,7 +78,7 @@ class Book:
             connection.execute(insert(ORDERS).values(**values, created_us=time.time_ns() // 1000))
 
         try:
-            await self._database.write(work)
+            await self.database.write(work)
         except IntegrityError:
             return None
         return order
@@ -93,7 +93,7 @@ class Book:
         def work(connection: Connection) -> bool:
             return connection.execute(update(ORDERS).where(pending).values(values)).rowcount == 1
 
-        return await self._database.write(work)
+        return await self.database.write(work)
 
     async def find(self, username: str, order_id: str) -> Order | None:
         """Return the user's order of that id."""
@@ -110,7 +110,7 @@ class Book:
             query = select(ORDERS).where(ORDERS.c.username == username).order_by(ORDERS.c.number.desc()).limit(limit)
             return [_order(row) for row in connection.execute(query)]
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def pending_since(self, seconds: float) -> list[Order]:
         """Return the orders that have been pending for so long."""
@@ -120,14 +120,14 @@ class Book:
             query = select(ORDERS).where(ORDERS.c.status == PENDING, ORDERS.c.created_us <= before_us).limit(200)
             return [_order(row) for row in connection.execute(query)]
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def _one(self, condition: object) -> Order | None:
         def work(connection: Connection) -> Order | None:
             row = connection.execute(select(ORDERS).where(condition)).one_or_none()  # type: ignore[arg-type]
             return _order(row) if row else None
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
 
 _NAMES = (

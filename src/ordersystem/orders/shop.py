@@ -24,12 +24,12 @@ class Shop:
         self.book = book
         self.payments = payments
         self.locks = locks
-        self._expires_s = expires_s
-        self._audit = audit
+        self.expires_s = expires_s
+        self.audit = audit
 
     async def buy(self, caller: Caller, item: str, quantity: int, key: str | None) -> tuple[Order, bool]:
         """Return the confirmed order and whether it is new, or raise the refusal."""
-        async with self.locks.hold(caller, "order", self._expires_s) as held:
+        async with self.locks.hold(caller, "order", self.expires_s) as held:
             earlier = await self.book.find_by_key(caller.user, key) if key else None
             if earlier is not None:
                 return await self.replay(earlier, item, quantity), False
@@ -99,4 +99,4 @@ class Shop:
     def on_record(self, order: Order, ip: str | None, event: str, outcome: str, more: dict[str, object]) -> None:
         """Put the end of an order on record, before anybody is told of it."""
         details: dict[str, object] = {"order_id": order.order_id, "total_cents": order.total_cents, **more}
-        self._audit.write(AuditEvent(event, outcome, order.username, ip, order.request_id, details))
+        self.audit.write(AuditEvent(event, outcome, order.username, ip, order.request_id, details))

@@ -84,8 +84,8 @@ class Money:
     def __init__(self, ledger: Ledger, locks: UserLocks, expires_s: float, audit: Audit) -> None:
         self.ledger = ledger
         self.locks = locks
-        self._expires_s = expires_s
-        self._audit = audit
+        self.expires_s = expires_s
+        self.audit = audit
 
     async def deposit(self, caller: Caller, amount_cents: int) -> Entry:
         """Add money."""
@@ -97,7 +97,7 @@ class Money:
 
     async def locked(self, caller: Caller, change: Change) -> Entry:
         """Make a change under the user's lock."""
-        async with self.locks.hold(caller, change.kind, self._expires_s) as held:
+        async with self.locks.hold(caller, change.kind, self.expires_s) as held:
             entry = await self.ledger.change(change, held.fence, self.hold_time)
         self.on_record(caller, entry)
         return entry
@@ -130,7 +130,7 @@ class Money:
         }
         if entry.reference:
             details["reference"] = entry.reference
-        self._audit.write(AuditEvent("balance_changed", "success", caller.user, caller.ip, caller.request_id, details))
+        self.audit.write(AuditEvent("balance_changed", "success", caller.user, caller.ip, caller.request_id, details))
 
 
 async def _at_once() -> None:

@@ -77,7 +77,7 @@ class Ledger:
     """The honest ledger: a write takes place only if nobody wrote since the read, whatever the locks do."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
 
     async def balance(self, username: str) -> int:
         """Return the balance; 0 for who never had money."""
@@ -91,7 +91,7 @@ class Ledger:
             rows = connection.execute(query.order_by(TRANSACTIONS.c.number.desc()).limit(limit))
             return [_entry(row) for row in rows]
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def entry_for(self, reference: str) -> Entry | None:
         """Return the change that was made for the reference."""
@@ -100,7 +100,7 @@ class Ledger:
             row = connection.execute(select(TRANSACTIONS).where(TRANSACTIONS.c.reference == reference)).one_or_none()
             return _entry(row) if row else None
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def change(self, change: Change, fence: int, pause: Pause) -> Entry:
         """Make the change under the fencing token of the user's lock, or raise the refusal."""
@@ -116,7 +116,7 @@ class Ledger:
             row = connection.execute(select(ACCOUNTS).where(ACCOUNTS.c.username == username)).one_or_none()
             return State(row.balance_cents, row.fence) if row else State(0, None)
 
-        return await self._database.read(work)
+        return await self.database.read(work)
 
     async def write(self, change: Change, state: State, balance_cents: int, fence: int) -> Entry:
         """Write what follows from the state that was read, if it is still that and the lock is not a stale one."""
@@ -135,7 +135,7 @@ class Ledger:
             return record(connection, change, balance_cents)
 
         try:
-            return await self._database.write(work)
+            return await self.database.write(work)
         except IntegrityError:
             if change.reference is not None and await self.entry_for(change.reference) is not None:
                 raise ServiceError(409, "REFERENCE_USED", "this reference was settled already") from None
@@ -147,7 +147,7 @@ class Ledger:
         if entry is None:
             void = Change(username, "void", 0, request_id, reference)
             try:
-                await self._database.write(lambda connection: record(connection, void, 0))
+                await self.database.write(lambda connection: record(connection, void, 0))
             except IntegrityError:  # the debit, or another void, came in between
                 entry = await self.entry_for(reference)
         return entry is not None and entry.kind == "debit"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,10 @@ from typing import Any
 import httpx
 import pytest
 
+import ordersystem.common.metrics  # noqa: F401 - decides here, once, that values live in memory
 from ordersystem.supervisor.control import order
+from ordersystem.supervisor.process import die_with
+from ordersystem.supervisor.redis_server import find_redis_server, redis_command
 
 FAST = {"AUTH_KDF_TIME_COST": "1", "AUTH_KDF_MEMORY_KIB": "8"}
 
@@ -116,3 +120,23 @@ def eventually(holds: Callable[[], bool], within_s: float = 10.0) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One real Redis for all that run without processes of their own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = redis_command(find_redis_server(), port, tmp_path_factory.mktemp("redis"))
+    parent = os.getpid()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=lambda: die_with(parent))  # noqa: PLW1509
+    assert eventually(lambda: answers(port))
+    yield f"redis://127.0.0.1:{port}/0"
+    process.terminate()
+    process.wait(10)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
