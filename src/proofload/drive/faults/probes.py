@@ -1,0 +1,85 @@
+"""Looks at a service from outside: is it there, and does it answer? What they saw is the evidence of a fault.
+
+Each function returns a probe: a function that returns what it saw, or None where it saw something else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Collection
+from urllib.parse import urlsplit
+
+Probe = Callable[[], Awaitable[str | None]]
+"""Returns what it saw where the target is in the state that it looks for, None where it is not."""
+
+_CONNECT_TIMEOUT_S = 2.0
+
+
+def answers(url: str, statuses: Collection[int] = (200,), wait_s: float = 2.0) -> Probe:
+    """Return a probe that sees a GET of `url` answered with one of these statuses."""
+
+    async def look() -> str | None:
+        seen = await _get(url, wait_s)
+        return f"GET {url}: {seen}" if seen in statuses else None
+
+    return look
+
+
+def refuses(url: str) -> Probe:
+    """Return a probe that sees no connection to be had: nobody listens there."""
+
+    async def look() -> str | None:
+        seen = await _get(url, _CONNECT_TIMEOUT_S)
+        return f"{url}: {seen}" if isinstance(seen, str) and seen.startswith("no connection") else None
+
+    return look
+
+
+def silent(url: str, wait_s: float = 0.5) -> Probe:
+    """Return a probe that sees a connection taken and a GET left without an answer for `wait_s`."""
+
+    async def look() -> str | None:
+        seen = await _get(url, wait_s)
+        return f"{url}: {seen}" if isinstance(seen, str) and seen.startswith("no answer") else None
+
+    return look
+
+
+def down(url: str, wait_s: float = 0.5) -> Probe:
+    """Return a probe that sees a service that gives no answer, be it refused, cut off or left waiting."""
+
+    async def look() -> str | None:
+        seen = await _get(url, wait_s)
+        return f"{url}: {seen}" if isinstance(seen, str) else None
+
+    return look
+
+
+async def _get(url: str, wait_s: float) -> int | str:
+    """Return the status of a GET, or in words why there is none."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "127.0.0.1", parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(host, port, ssl=parts.scheme == "https" or None)
+    except TimeoutError:
+        return f"no connection within {_CONNECT_TIMEOUT_S:g} s"
+    except OSError as error:
+        return f"no connection ({error.strerror or error})"
+    try:
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode())
+        async with asyncio.timeout(wait_s):
+            line = await reader.readline()
+    except TimeoutError:
+        return f"no answer within {wait_s * 1000:.0f} ms"
+    except (OSError, ValueError) as error:
+        return f"connection lost ({error})"
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError, TimeoutError):
+            await asyncio.wait_for(writer.wait_closed(), 1.0)
+    words = line.split()
+    known = len(words) >= 2 and words[0].startswith(b"HTTP/") and words[1].isdigit()
+    return int(words[1]) if known else f"connection lost (no status line, {len(line)} bytes)"

@@ -1,0 +1,35 @@
+"""Stops, pauses, kills and restarts a service through the control socket of the system that supervises it.
+
+One JSON object a line each way: `{"do": "stop", "service": "auth"}` and `{"ok": true, "services": {...}}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any
+
+from proofload.drive.faults.driver import StepDriver
+from proofload.drive.faults.recipe import FaultError, ask, order_step
+
+_KINDS = ("stop", "pause", "kill", "restart")
+
+
+class SupervisedDriver(StepDriver):
+    """Breaks one service of a supervised system. `start` mends them all: it wakes what is paused, too."""
+
+    name = "supervised"
+
+    def __init__(self, control: str, service: str) -> None:
+        start = partial(order_step, control, do="start", service=service)
+        super().__init__({kind: (partial(order_step, control, do=kind, service=service), start) for kind in _KINDS})
+        self.control, self.service = control, service
+
+    async def status(self) -> dict[str, Any]:
+        """Return what the supervisor says of the service: `state`, `pids`, `address`."""
+        reply = await asyncio.to_thread(ask, self.control, {"do": "status"})
+        services = reply.get("services", {})
+        if self.service not in services:
+            known = ", ".join(services) or "none"
+            raise FaultError(f"control socket {self.control}: got no service {self.service!r}, expected one of {known}")
+        return dict(services[self.service])

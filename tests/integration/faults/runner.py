@@ -1,0 +1,36 @@
+"""A runner that holds a fault until it is killed: `runner.py JOURNAL DURATION_S DRIVER ARGUMENTS_AS_JSON KIND URL`."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from proofload.core.clock import SystemClock
+from proofload.drive.faults.command import CommandDriver
+from proofload.drive.faults.driver import Driver
+from proofload.drive.faults.journal import Journal
+from proofload.drive.faults.lease import lease
+from proofload.drive.faults.probes import answers, down
+from proofload.drive.faults.supervised import SupervisedDriver
+
+DRIVERS = {"command": CommandDriver, "supervised": SupervisedDriver}
+
+
+async def main(journal: str, duration_s: str, driver_name: str, arguments: str, kind: str, url: str) -> None:
+    driver: Driver = DRIVERS[driver_name](**json.loads(arguments))
+    async with lease(
+        driver,
+        kind,
+        fault=kind,
+        service="order",
+        clock=SystemClock(),
+        journal=Journal(Path(journal)),
+        duration_ns=int(float(duration_s) * 1e9),
+        held=down(url),
+        mended=answers(url),
+    ) as held:
+        print("held" if held.proven else "not proven", flush=True)
+        await asyncio.Event().wait()
+
+
+asyncio.run(main(*sys.argv[1:]))
