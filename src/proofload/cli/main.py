@@ -13,6 +13,7 @@ import typer
 from proofload import __version__
 from proofload.cli.exit_status import ExitStatus, of_error
 from proofload.cli.load import load
+from proofload.cli.recover import recover
 from proofload.core.errors import ProofloadError
 
 app = typer.Typer(
@@ -164,3 +165,4 @@ def main() -> None:
 app.command(epilog="Example: `proofload load http://127.0.0.1:8080/ --rate 500/s --for 30s --fail-if 'p99 > 200ms'`")(
     load
 )
+app.command(epilog="Example: `proofload recover`")(recover)

@@ -154,10 +154,16 @@ def mend(path: Path, by: str, why: str) -> str | None:
         try:
             said = carry_out(entry.recipe)
         except FaultError as error:
-            note(path, note="failed", by=by, why=why, said=str(error))
+            _try_to_note(path, note="failed", by=by, why=why, said=str(error))
             raise
-        note(path, note="mended", by=by, why=why, said=said)
+        _try_to_note(path, note="mended", by=by, why=why, said=said)
         return said
+
+
+def _try_to_note(path: Path, **said: Any) -> None:
+    # On a full disk mending comes first; the worst that follows is that it is done again.
+    with contextlib.suppress(OSError):
+        note(path, **said)
 
 
 def _notes(lines: list[str]) -> Iterator[dict[str, Any]]:
