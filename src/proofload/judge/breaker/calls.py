@@ -1,0 +1,151 @@
+"""Calls of one service as the client saw them: rejected by the circuit, or let through and how that went."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from proofload.core.units import NS_PER_SECOND
+from proofload.judge.models.attempts import Flags, Ints
+from proofload.plan.policies import CircuitBreakerPolicy
+from proofload.record.exchange import NEVER_NS, Ending
+from proofload.record.fault_edge import FaultSpan
+from proofload.record.history import History
+
+
+class Kind(enum.IntEnum):
+    """What an answer tells of the circuit."""
+
+    REJECTED = 0
+    """The circuit's own answer: the service was not called."""
+    SUCCESS = 1
+    FAILURE = 2
+    """Let through, and the service failed: 5xx in any form but the circuit's own."""
+    NEUTRAL = 3
+    """Let through, and it was the client's fault, or a contention: it never counts as a failure."""
+    UNSURE = 4
+    """No answer: it may have been let through or not, and may have counted either way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What the service itself counted: between `at_least` and `at_most` calls were received in [from_ns, to_ns]."""
+
+    from_ns: int
+    to_ns: int
+    at_least: int
+    at_most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Everything that the judges of one circuit share."""
+
+    policy: CircuitBreakerPolicy
+    history: History
+    spans: tuple[FaultSpan, ...] = ()
+    """The faults of this service: what is demanded rests on a proven one."""
+    hits: tuple[Hits, ...] = ()
+    slack_ns: int | None = None
+    """How much longer or shorter than declared a circuit may stay open; None: a fiftieth, from 20 ms to 1 s."""
+    linger_ns: int = 10 * NS_PER_SECOND
+    """How long after a client gave up on a call its outcome may still have counted."""
+    neutral_codes: tuple[str, ...] = ("LOCK_CONTENTION", "OVERLOADED", "RATE_LIMITED")
+    """Error codes, in the body, of answers that are no failure of the service."""
+    trial_ns: int = 0
+    """How long the service surely takes for each trial; needed to tell a flood of successes from one after another."""
+
+    @property
+    def slack(self) -> int:
+        """Return the slack in force."""
+        if self.slack_ns is not None:
+            return self.slack_ns
+        return min(NS_PER_SECOND, max(20_000_000, self.policy.open_for // 50), self.policy.open_for // 4)
+
+    @property
+    def proven(self) -> tuple[FaultSpan, ...]:
+        """Return the faults that surely took hold."""
+        return tuple(span for span in self.spans if span.held)
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Calls ascending by `sent_ns`; the circuit decided, and the outcome counted, inside [sent_ns, done_ns]."""
+
+    row: Ints
+    sent_ns: Ints
+    done_ns: Ints
+    kind: NDArray[np.uint8]
+    status: Ints
+    took_ns: Ints = field(repr=False)
+    demanded: Flags = field(repr=False)
+    """Surely inside a proven fault: a failure here is the service's, and must count."""
+    excused: Flags = field(repr=False)
+    """Perhaps inside a fault: a failure here is no surprise."""
+
+    def __len__(self) -> int:
+        """Return the number of calls."""
+        return len(self.row)
+
+    def of(self, *kinds: Kind) -> Flags:
+        """Return a mask of the calls of some kinds."""
+        return np.asarray(np.isin(self.kind, [int(kind) for kind in kinds]))
+
+    def through(self) -> Flags:
+        """Return a mask of the calls that were surely let through."""
+        return self.of(Kind.SUCCESS, Kind.FAILURE, Kind.NEUTRAL)
+
+
+def calls_of(stage: Stage, rows: ArrayLike) -> Calls:
+    """Return the calls that `rows` made; what never left us is no call."""
+    chosen = np.asarray(rows, dtype=np.int64)
+    history = stage.history
+    ending = history.numbers("ending")[chosen]
+    sent = history.numbers("sent_ns")[chosen].astype(np.int64)
+    went = ((ending == Ending.ANSWERED) | (ending == Ending.UNKNOWN)) & (sent != NEVER_NS)
+    chosen, ending, sent = chosen[went], ending[went], sent[went]
+    done = np.maximum(history.numbers("done_ns")[chosen].astype(np.int64), sent)
+    took = done - sent
+    status = history.numbers("status")[chosen].astype(np.int64)
+    kind = np.full(len(chosen), Kind.SUCCESS, dtype=np.uint8)
+    kind[(status >= 400) & (status < 500)] = Kind.NEUTRAL
+    kind[status >= 500] = Kind.FAILURE
+    kind[_coded(history, chosen, stage.neutral_codes) & (status >= 500)] = Kind.NEUTRAL
+    own = status == stage.policy.status_when_open
+    if stage.policy.code_when_open is not None:
+        # Without its body, an answer with the circuit's status may be the circuit's or the service's.
+        kind[own & ~_kept(history, chosen)] = Kind.UNSURE
+        own &= _coded(history, chosen, [stage.policy.code_when_open])
+    kind[own] = Kind.REJECTED
+    kind[ending == Ending.UNKNOWN] = Kind.UNSURE
+    done = np.where(ending == Ending.UNKNOWN, done + stage.linger_ns, done)
+    order = np.lexsort((chosen, done, sent))
+    chosen, sent, done = chosen[order], sent[order], done[order]
+    demanded, excused = np.zeros(len(chosen), dtype=np.bool_), np.zeros(len(chosen), dtype=np.bool_)
+    for span in stage.proven:
+        demanded |= (sent >= span.narrow_from_ns) & (done <= span.narrow_to_ns)
+        excused |= (done >= span.wide_from_ns) & (sent <= span.wide_to_ns)
+    return Calls(chosen, sent, done, kind[order], status[order], took[order], demanded, excused)
+
+
+def _kept(history: History, rows: Ints) -> Flags:
+    """Return which rows have their body."""
+    if "body" not in history.frame.columns:
+        return np.zeros(len(rows), dtype=np.bool_)
+    return history.frame["body"].gather(rows).is_not_null().to_numpy()
+
+
+def _coded(history: History, rows: Ints, codes: Sequence[str]) -> Flags:
+    """Return which rows carry one of the codes in the body that was kept."""
+    if "body" not in history.frame.columns or not codes:
+        return np.zeros(len(rows), dtype=np.bool_)
+    bodies = history.frame["body"].gather(rows)
+    found = pl.Series([False] * len(rows))
+    for code in codes:
+        found = found | bodies.bin.contains(code.encode()).fill_null(value=False)
+    return found.to_numpy()

@@ -1,0 +1,19 @@
+"""Soundness and sharpness of the breaker judge on a sample of what `make prove` runs in full."""
+
+import pytest
+from tests.prove.judge_a.breaker_trials import SHOWN_BY, detection, fails, honest_trial
+from tests.prove.judge_a.breakers import DEFECTS, SCENARIOS
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_honest_breakers_are_never_accused(scenario):
+    for seed in range(30_000, 30_060):
+        accused = fails(honest_trial(seed, scenario))
+        assert not accused, f"seed {seed}: {accused[0]}"
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_every_kind_of_defect_is_found(name):
+    could, found, _ = detection(name, SHOWN_BY.get(name, "trip"), trials=12, seed0=700)
+    assert could >= 3
+    assert found >= 0.75 * could

@@ -1,0 +1,43 @@
+"""The section of docs/proof.md on circuit breakers."""
+
+from __future__ import annotations
+
+from tests.prove.judge_a.breaker_trials import SHOWN_BY, detection, honest_trial
+from tests.prove.judge_a.breakers import DEFECTS, SCENARIOS
+
+from proofload.judge.verdict import Outcome
+
+TITLE = "Circuit breakers"
+TEXT = (
+    "Simulated breakers stand before a service that a fault breaks and mends: refused connections, errors, hanging. "
+    "Each defect is played in the scenario that a case would use, and in a crowd of overlapping calls (no loss), where "
+    "much can't be told from intervals. *Could be told*: an honest breaker at the true instants first differs in an "
+    "answer that the client saw."
+)
+
+
+def honest(count):
+    """Yield (what, histories, FAIL, abstained) for each scenario."""
+    share = -(-count // len(SCENARIOS))
+    for scenario in SCENARIOS:
+        failed = abstained = 0
+        for seed in range(share):
+            found = honest_trial(seed, scenario)
+            failed += any(one.outcome >= Outcome.FAIL for one in found)
+            abstained += any(one.outcome is Outcome.INCONCLUSIVE for one in found if one.rule == "cb.opens_early")
+        yield scenario, share, failed, abstained
+
+
+def rows(scale):
+    """Yield one row of the table for each defect and scenario."""
+    for name in DEFECTS:
+        for scenario, loss in ((SHOWN_BY.get(name, "trip"), 0.005), ("crowd", 0.0)):
+            could, found, size = detection(name, scenario, scale, loss=loss)
+            yield {
+                "defect": name,
+                "scenario": scenario,
+                "calls": size,
+                "worlds": scale,
+                "could be told": could,
+                "found": found,
+            }
