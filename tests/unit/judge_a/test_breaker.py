@@ -125,13 +125,16 @@ def test_hits_beyond_what_was_let_through():
 
 
 def answers(*statuses, gap_ns=10 * MS, body=b'{"code":"CIRCUIT_OPEN"}'):
-    return History.of(
-        Exchange(
-            0, "w", "op", 0, "127.0.0.2", 0, at, at, at + MS, at + MS, Ending.ANSWERED, Fault.NONE, status, 0, 0, "", {},
-            body if status == 503 else b"{}",
+    def answer(number, status):
+        at, done = number * gap_ns, number * gap_ns + MS
+        kept = body if status == 503 else b"{}"
+        return Exchange(
+            *(0, "w", "op", 0, "127.0.0.2", 0),
+            *(at, at, done, done, Ending.ANSWERED, Fault.NONE, status),
+            *(0, 0, "", {}, kept),
         )
-        for at, status in ((number * gap_ns, status) for number, status in enumerate(statuses, 1))
-    )  # fmt: skip
+
+    return History.of(answer(number, status) for number, status in enumerate(statuses, 1))
 
 
 SPAN = FaultSpan("stop", "orders", 0, 0, 1 << 60, 1 << 60, held=True, mended=True)
