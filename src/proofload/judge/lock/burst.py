@@ -1,0 +1,121 @@
+"""Exactly one of N at once succeeds, where the operation outlasts the skew of the burst."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proofload.core.units import format_duration
+from proofload.judge.lock.effects import Attempt, Effect, told
+from proofload.judge.verdict import Finding, Outcome, held
+from proofload.plan.policies import LockPolicy
+
+_LOOK = "whether the lock is taken in one atomic step, shared by all workers, and lasts as long as the operation"
+
+
+def judge_bursts(policy: LockPolicy, bursts: Sequence[Sequence[Attempt]], needed: int = 1) -> list[Finding]:
+    """Return `lock.two_succeeded` and `lock.waits_silently` for bursts of operations of one user each.
+
+    Successes hold the lock one after the other, each for `holds_at_least`, each within its own interval. Where so many
+    do not fit into the time from the first being sent to the last being answered, two held it at once. Where they fit,
+    all of them succeeded and none was refused, they queued, though the policy is to reject.
+    """
+    if policy.on_contention == "wait":
+        says = "the policy is to wait, so all may succeed"
+        return [Finding(rule, Outcome.SKIPPED, says) for rule in ("lock.two_succeeded", "lock.waits_silently")]
+    lone = 0
+    unsure: list[str] = []
+    queued: list[Sequence[Attempt]] = []
+    for burst in bursts:
+        done = [one for one in burst if one.effect is Effect.DONE]
+        refused = [one for one in burst if one.effect is Effect.CONTENDED]
+        if len(done) == 1 and refused:
+            lone += 1
+            continue
+        crowded = _crowd(done, policy.holds_at_least or 0)
+        if crowded:
+            return [_two(policy, crowded, len(burst), len(bursts), needed), _waits(policy, queued, len(bursts), needed)]
+        if len(done) >= 3 and not refused and _staircase(done, policy.holds_at_least or 0):
+            queued.append(done)
+        elif len(done) > 1:
+            unsure.append(_why_unsure(policy, burst, done))
+        else:
+            unsure.append(f"{len(done)} succeeded and {len(refused)} of {len(burst)} were refused for contention")
+    rule = "lock.two_succeeded"
+    if lone < needed or (unsure and not lone):
+        why = f": {unsure[0]}" if unsure else ""
+        says = f"exactly one of N succeeded in {lone} of {len(bursts)} bursts, {needed} needed{why}"
+        first = Finding(rule, Outcome.INCONCLUSIVE, says, lone, needed)
+    else:
+        says = f"exactly one of N succeeded in {lone} of {len(bursts)} bursts"
+        first = held(rule, says + (f" ({unsure[0]} in another)" if unsure else ""), examined=lone, needed=needed)
+    return [first, _waits(policy, queued, len(bursts), needed)]
+
+
+def _crowd(done: Sequence[Attempt], hold_ns: int) -> list[Attempt]:
+    """Return the fewest successes that can't have held the lock one after the other, empty where they can."""
+    if hold_ns <= 0:
+        return []
+    best: list[Attempt] = []
+    for first in {one.exchange.sent_ns for one in done}:
+        inside = sorted((one for one in done if one.exchange.sent_ns >= first), key=lambda one: one.exchange.done_ns)
+        for count, one in enumerate(inside, 1):
+            if count * hold_ns > one.exchange.done_ns - first and count > 1 and (not best or count < len(best)):
+                best = inside[:count]
+                break
+    return best
+
+
+def _staircase(done: Sequence[Attempt], hold_ns: int) -> bool:
+    """Say whether the successes came one hold after the other: the k-th took k holds at least."""
+    if hold_ns <= 0:
+        return False
+    first_ns = min(one.exchange.sent_ns for one in done)
+    skew_ns = max(one.exchange.sent_ns for one in done) - first_ns
+    ends = sorted(one.exchange.done_ns - first_ns for one in done)
+    return skew_ns < hold_ns and all(end >= count * hold_ns for count, end in enumerate(ends, 1))
+
+
+def _why_unsure(policy: LockPolicy, burst: Sequence[Attempt], done: Sequence[Attempt]) -> str:
+    sent = [one.exchange.sent_ns for one in burst]
+    skew = format_duration(max(sent) - min(sent))
+    if policy.holds_at_least is None:
+        return f"{len(done)} of {len(burst)} succeeded, and how long an operation holds the lock is not declared"
+    hold = format_duration(policy.holds_at_least)
+    return f"{len(done)} of {len(burst)} succeeded, which {hold} each and a skew of {skew} leave time for"
+
+
+def _two(policy: LockPolicy, crowded: Sequence[Attempt], size: int, bursts: int, needed: int) -> Finding:
+    first_ns = min(one.exchange.sent_ns for one in crowded)
+    took = format_duration(max(one.exchange.done_ns for one in crowded) - first_ns)
+    hold = format_duration(policy.holds_at_least or 0)
+    return Finding(
+        "lock.two_succeeded",
+        Outcome.FAIL,
+        f"{len(crowded)} of {size} operations at once succeeded within {took}, though each holds the lock for {hold}",
+        bursts,
+        needed,
+        rows=tuple(one.exchange.row for one in crowded),
+        shown=tuple(told(one, first_ns) for one in crowded[:8]),
+        look_at=_LOOK,
+        figures={"succeeded": len(crowded)},
+    )
+
+
+def _waits(policy: LockPolicy, queued: Sequence[Sequence[Attempt]], bursts: int, needed: int) -> Finding:
+    rule = "lock.waits_silently"
+    if queued:
+        done = queued[0]
+        first_ns = min(one.exchange.sent_ns for one in done)
+        return Finding(
+            rule,
+            Outcome.FAIL,
+            f"all {len(done)} operations of a burst succeeded one after the other, where the policy is to reject with "
+            f"{policy.status}",
+            bursts,
+            needed,
+            rows=tuple(one.exchange.row for one in done[:10]),
+            shown=tuple(told(one, first_ns) for one in sorted(done, key=lambda one: one.exchange.done_ns)[:8]),
+            look_at="a lock that blocks, or is retried within the request",
+            figures={"bursts": len(queued)},
+        )
+    return held(rule, "no burst was worked off in a queue", examined=bursts, needed=needed)

@@ -1,0 +1,248 @@
+"""Contention answers: each needs a holder, of the same user, at the same time; and the right status and code."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Hashable, Sequence
+from itertools import accumulate
+
+from proofload.core.units import format_duration
+from proofload.judge.lock.effects import Attempt, Effect, by_user, told
+from proofload.judge.verdict import Finding, Outcome, held
+from proofload.plan.policies import LockPolicy
+from proofload.record.fault_edge import FaultSpan
+
+RELEASE_GRACE_NS = 100_000_000
+"""How long after its answer an honest server may still be about to release: it may answer first."""
+
+_NAMED = 5
+
+
+class _Holders:
+    """When the attempts of some users may have held the lock, to be asked by interval."""
+
+    def __init__(self, spans: Sequence[tuple[int, int, Attempt]]) -> None:
+        ordered = sorted(spans, key=lambda span: span[0])
+        self.begins = [begin for begin, _, _ in ordered]
+        self.latest = list(accumulate((end for _, end, _ in ordered), max))
+
+    def overlap(self, begin_ns: int, end_ns: int) -> bool:
+        """Say whether any span overlaps the interval; touching is overlapping."""
+        before = bisect_right(self.begins, end_ns)
+        return before > 0 and self.latest[before - 1] >= begin_ns
+
+
+def judge_contention(
+    policy: LockPolicy, found: Sequence[Attempt], faults: Sequence[FaultSpan], grace_ns: int = RELEASE_GRACE_NS
+) -> list[Finding]:
+    """Return `lock.contention_without_holder`, `lock.users_contend` and `lock.not_released`.
+
+    A contention answer needs another operation of the same user that may have held the lock inside its interval. Where
+    there is none, the latest operation of the user that failed or was never answered may have left the lock behind;
+    else an operation of another user at the same time points to a lock that users share.
+    """
+    contended = [
+        one
+        for one in found
+        if one.effect is Effect.CONTENDED
+        and not any(
+            fault.wide_from_ns <= one.exchange.done_ns and one.exchange.sent_ns <= fault.wide_to_ns for fault in faults
+        )
+    ]
+    grouped = by_user(found)
+    users = {user: _Holders(_spans(policy, of_user, grace_ns)) for user, of_user in grouped.items()}
+    everyone = _Holders([(one.exchange.sent_ns, one.exchange.done_ns, one) for one in found if one.could_hold])
+    alone, shared, left = [], [], []
+    for one in contended:
+        begin, end = one.exchange.sent_ns, one.exchange.done_ns
+        if users[one.movement.user].overlap(begin, end):
+            continue
+        culprit = _left_behind(grouped[one.movement.user], one)
+        if culprit is not None:
+            left.append((culprit, one))
+        elif everyone.overlap(begin, end):
+            shared.append(one)
+        else:
+            alone.append(one)
+    return [
+        _without_holder(alone, contended),
+        _users_contend(shared, found),
+        _not_released(policy, left, found, grace_ns),
+    ]
+
+
+def judge_status(policy: LockPolicy, found: Sequence[Attempt]) -> Finding:
+    """Return `lock.wrong_status`: what overlaps another operation of its user is done, or refused as declared.
+
+    Broken by an answer that bears the contention code under another status, by a 500, by the declared status without
+    any code, and for a deposit (which nothing else can refuse) by a 409 or 423.
+    """
+    rule = "lock.wrong_status"
+    wrong: list[Attempt] = []
+    contended = 0
+    for of_user in by_user(found).values():
+        holders = _Holders([(one.exchange.sent_ns, one.exchange.done_ns, one) for one in of_user if one.could_hold])
+        pairs = _overlapping(of_user)
+        for one in of_user:
+            contended += one.effect is Effect.CONTENDED
+            if _wrongly_told(policy, one, one.exchange.row in pairs or (not one.could_hold and _meets(holders, one))):
+                wrong.append(one)
+    promised = f"{policy.status}" + (f" {policy.code}" if policy.code else "")
+    if wrong:
+        zero_ns = wrong[0].exchange.sent_ns
+        return Finding(
+            rule,
+            Outcome.FAIL,
+            f"{len(wrong)} answers to concurrent operations of one user are neither done nor {promised}",
+            contended + len(wrong),
+            rows=tuple(one.exchange.row for one in wrong[:10]),
+            shown=tuple(told(one, zero_ns) for one in wrong[:_NAMED]),
+            look_at="how the failure to take the lock is turned into an answer",
+            figures={"count": len(wrong)},
+        )
+    if policy.on_contention == "wait" and not contended:
+        return Finding(rule, Outcome.SKIPPED, "the policy is to wait, and nothing was refused")
+    return held(rule, f"all {contended} contention answers are {promised}", examined=contended)
+
+
+def _spans(policy: LockPolicy, of_user: Sequence[Attempt], grace_ns: int) -> list[tuple[int, int, Attempt]]:
+    """Return when each attempt may have held the lock.
+
+    One that was never answered may still wait in a queue when we give up, and then hold the lock until it expires.
+    """
+    spans = []
+    for one in of_user:
+        if not one.could_hold:
+            continue
+        until = one.exchange.done_ns + grace_ns
+        if one.effect is Effect.UNKNOWN:
+            until += policy.expires_after + (one.exchange.done_ns - one.exchange.sent_ns)
+        spans.append((one.exchange.sent_ns, until, one))
+    return spans
+
+
+def _left_behind(of_user: Sequence[Attempt], one: Attempt) -> Attempt | None:
+    """Return the user's latest operation before this one, where it failed, was refused or was never answered."""
+    before = [other for other in of_user if other.could_hold and other.exchange.done_ns < one.exchange.sent_ns]
+    last = max(before, key=lambda other: other.exchange.done_ns, default=None)
+    return last if last is not None and last.effect is not Effect.DONE else None
+
+
+def _without_holder(alone: Sequence[Attempt], contended: Sequence[Attempt]) -> Finding:
+    rule = "lock.contention_without_holder"
+    if alone:
+        return Finding(
+            rule,
+            Outcome.FAIL,
+            f"{len(alone)} of {len(contended)} contention answers came while nothing of that user was under way",
+            len(contended),
+            rows=tuple(one.exchange.row for one in alone[:10]),
+            shown=tuple(told(one, alone[0].exchange.sent_ns) for one in alone[:_NAMED]),
+            look_at="the key of the lock, its expiry, and whether every way out releases it",
+            figures={"count": len(alone)},
+        )
+    if not contended:
+        return Finding(rule, Outcome.SKIPPED, "no operation was refused for contention")
+    says = f"all {len(contended)} contention answers overlap another operation of their user"
+    return held(rule, says, examined=len(contended))
+
+
+def _users_contend(shared: Sequence[Attempt], found: Sequence[Attempt]) -> Finding:
+    rule = "lock.users_contend"
+    if shared:
+        return Finding(
+            rule,
+            Outcome.FAIL,
+            f"{len(shared)} operations were refused though only other users were active",
+            len(found),
+            rows=tuple(one.exchange.row for one in shared[:10]),
+            shown=tuple(told(one, shared[0].exchange.sent_ns) for one in shared[:_NAMED]),
+            look_at="the key of the lock: does it hold the user?",
+            figures={"count": len(shared)},
+        )
+    together = _users_at_once(found)
+    if together < 2:
+        return Finding(rule, Outcome.SKIPPED, "operations of different users never overlapped")
+    says = f"operations of up to {together} users at once, none refused for another's sake"
+    return held(rule, says, examined=together, needed=2)
+
+
+def _not_released(
+    policy: LockPolicy, left: Sequence[tuple[Attempt, Attempt]], found: Sequence[Attempt], grace_ns: int
+) -> Finding:
+    rule = "lock.not_released"
+    if left:
+        culprit, blocked = max(left, key=lambda pair: pair[1].exchange.sent_ns - pair[0].exchange.done_ns)
+        after = blocked.exchange.sent_ns - culprit.exchange.done_ns
+        zero_ns = culprit.exchange.sent_ns
+        limit = policy.expires_after if culprit.effect is Effect.UNKNOWN else grace_ns
+        return Finding(
+            rule,
+            Outcome.FAIL,
+            f"the lock was still taken {format_duration(after)} after its last operation ended, "
+            f"expected within {format_duration(limit)}",
+            len(left),
+            rows=(culprit.exchange.row, blocked.exchange.row),
+            shown=(told(culprit, zero_ns), told(blocked, zero_ns)),
+            look_at="the release on the ways out by an error or a timeout, and the expiry for a holder that died",
+            figures={"count": len(left), "after_ns": after},
+        )
+    again = failed = 0
+    for of_user in by_user(found).values():
+        ended: int | None = None
+        for one in of_user:
+            if ended is not None and one.exchange.sent_ns > ended and one.effect is Effect.DONE:
+                again += 1
+                ended = None
+            if one.could_hold and one.effect is not Effect.DONE:
+                failed += 1
+                ended = one.exchange.done_ns
+    if not failed:
+        return Finding(
+            rule, Outcome.SKIPPED, "no operation failed or was left unanswered, so nothing had to be cleaned up"
+        )
+    return held(rule, f"after {failed} failed operations the lock was free again", examined=again)
+
+
+def _users_at_once(found: Sequence[Attempt]) -> int:
+    events: list[tuple[int, int, Hashable]] = []
+    for one in found:
+        if one.could_hold or one.effect is Effect.CONTENDED:
+            events += [(one.exchange.sent_ns, 0, one.movement.user), (one.exchange.done_ns, 1, one.movement.user)]
+    active: dict[Hashable, int] = {}
+    most = 0
+    for _, ends, user in sorted(events, key=lambda event: event[:2]):
+        active[user] = active.get(user, 0) + (-1 if ends else 1)
+        if not active[user]:
+            del active[user]
+        most = max(most, len(active))
+    return most
+
+
+def _overlapping(of_user: Sequence[Attempt]) -> set[int]:
+    """Return the rows of the attempts that may hold the lock and overlap another such."""
+    ordered = [one for one in of_user if one.could_hold]
+    rows: set[int] = set()
+    latest: Attempt | None = None
+    for one in ordered:
+        if latest is not None and one.exchange.sent_ns <= latest.exchange.done_ns:
+            rows |= {one.exchange.row, latest.exchange.row}
+        if latest is None or one.exchange.done_ns > latest.exchange.done_ns:
+            latest = one
+    return rows
+
+
+def _meets(holders: _Holders, one: Attempt) -> bool:
+    return holders.overlap(one.exchange.sent_ns, one.exchange.done_ns)
+
+
+def _wrongly_told(policy: LockPolicy, one: Attempt, overlaps: bool) -> bool:
+    status = one.exchange.status
+    if one.effect is Effect.CONTENDED:
+        return status != policy.status
+    if not overlaps or not status:
+        return False
+    uncoded = policy.code is not None and one.exchange.body is not None and one.code is None
+    if status == 500 != policy.status or (status == policy.status and uncoded):
+        return True
+    return one.movement.kind == "deposit" and status in (409, 423)
