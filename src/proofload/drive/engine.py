@@ -10,6 +10,7 @@ import resource
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from proofload.core.seeds import stream
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.ceiling import Ceiling
 from proofload.drive.endpoint import Endpoint, TlsSettings
-from proofload.drive.measure import Account, LoopLag, generator_of
+from proofload.drive.measure import Account, LoopLag, RunnerReport, generator_of
 from proofload.drive.rows import DTYPE, Rows
 from proofload.drive.runners import OpenRunner, Runner, runner_for
 from proofload.drive.stats import Progress, Standing, Stats
@@ -247,7 +248,7 @@ class Engine:
         self.fold()
         return Account(
             stats=self.stats,
-            reports=tuple(runner.report() for runner in self._runners),
+            reports=self._reports(),
             generators=(
                 generator_of(self.shard, self.rows.made, self._cpu_ns, self.spin_ns, self._wall_ns, self.stats),
             ),
@@ -257,6 +258,15 @@ class Engine:
             errors=dict(self.wire.errors),
             checks={name: (held, broken) for name, (held, broken) in self.wire.checks.items()},
         )
+
+    def _reports(self) -> tuple[RunnerReport, ...]:
+        """Return a report for each workload, of the last run where one of the name ran several times."""
+        reports: dict[int, RunnerReport] = {}
+        for runner in self._runners:
+            report = runner.report()
+            before = reports.get(report.number)
+            reports[report.number] = replace(report, unmade=report.unmade + before.unmade) if before else report
+        return tuple(reports.values())
 
     def delivery(self) -> Delivery:
         """Return what the engine thinks of its own work so far."""
@@ -287,14 +297,21 @@ def _cpu_ns() -> int:
     return round((used.ru_utime + used.ru_stime) * NS_PER_SECOND)
 
 
+_quiet: list[Any] = []
+"""The collector's thresholds from before, once for each engine that is running."""
+
+
 @contextlib.contextmanager
 def _quiet_gc() -> Iterator[None]:
     """Collect garbage seldom: a collection among thousands of users takes milliseconds, and stands in their latency."""
-    before: Any = gc.get_threshold()
+    _quiet.append(_quiet[0] if _quiet else gc.get_threshold())
     gc.set_threshold(_GC_THRESHOLD, 20, 100)
     gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
-        gc.set_threshold(*before)
+        before = _quiet.pop()
+        # Engines run side by side, and end in any order.
+        if not _quiet:
+            gc.unfreeze()
+            gc.set_threshold(*before)

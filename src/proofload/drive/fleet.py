@@ -289,9 +289,6 @@ class Fleet:
             "sources": [""],
             "tags": [""],
             "made": -1,
-            "kept": [],
-            "bodies": {},
-            "own_ids": {},
         }
         return Rows.adopt(keep, str(self._options(member.number)["id_prefix"]), member.folder, side)
 

@@ -73,6 +73,8 @@ class _Generator:
         except ProofloadError as error:
             self._pipe.send(("refused", type(error), getattr(error, "problems", str(error))))
         finally:
+            if hasattr(self, "_engine"):
+                self._engine.close()
             if teller is not None:
                 teller.cancel()
             loop.remove_reader(self._pipe.fileno())

@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from proofload.core.errors import ToolError
+from proofload.drive.notes import ChunkNotes, Notes
 from proofload.record.exchange import NEVER_NS, Ending, Fault
 from proofload.record.history import HEADER_PREFIX, History
 
@@ -99,9 +100,11 @@ class Rows:
         """Where the row made next goes."""
         self.finished = array("Q")
         """Rows that have ended since the statistics last looked."""
-        self.kept: list[tuple[int, tuple[tuple[int, str], ...]]] = []
-        self.bodies: dict[int, bytes] = {}
-        self.own_ids: dict[int, str] = {}
+        self.notes = Notes(spill / "notes.bin" if spill is not None else None)
+        # The same objects under names that the hot path reaches in one step.
+        self.kept = self.notes.kept
+        self.bodies = self.notes.bodies
+        self.own_ids = self.notes.own_ids
         self._spill = spill
         self._memory_chunks = memory_rows // CHUNK_ROWS
         self._chunks: list[mmap.mmap | None] = []
@@ -147,10 +150,14 @@ class Rows:
             # As whole numbers and back: NumPy copies those rows several times faster than structures.
             words = np.frombuffer(chunk, dtype=np.int64).reshape(-1, ROW_BYTES // 8)
             parts.append(words.take(inside, axis=0).view(DTYPE).reshape(-1))
+            # A chunk that something still looks into can't be let go.
+            del words
             self._left[index] -= len(inside)
             if self._left[index] == 0 and self._spill is not None and index >= self._memory_chunks:
                 chunk.close()
                 self._chunks[index] = None
+        if len(self._chunks) > self._memory_chunks:
+            self.notes.spill()
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def history(self) -> History:
@@ -159,16 +166,17 @@ class Rows:
 
     def parts(self) -> Iterator[History]:
         """Yield the history in parts of CHUNK_ROWS rows."""
+        notes = self.notes.by_chunk(CHUNK_BITS)
         for index in range(len(self._chunks)):
             first = index * CHUNK_ROWS
             table = self._table(index)[: max(0, self.made - first)]
             if len(table):
-                yield History(self._frame(table, first))
+                yield History(self._frame(table, first, notes.get(index) or ChunkNotes()))
 
     def side(self) -> dict[str, Any]:
-        """Return what belongs to the rows and does not lie in their chunks, to be handed to another process."""
-        tables = {name: getattr(self, name).texts for name in _TABLES}
-        return {**tables, "made": self.made, "kept": self.kept, "bodies": self.bodies, "own_ids": self.own_ids}
+        """Return what belongs to the rows and does not lie in files, to be handed to another process."""
+        self.notes.spill()
+        return {**{name: getattr(self, name).texts for name in _TABLES}, "made": self.made}
 
     @classmethod
     def adopt(cls, keep_headers: Sequence[str], id_prefix: str, folder: Path, side: dict[str, Any]) -> Rows:
@@ -179,7 +187,6 @@ class Rows:
         rows = cls(keep_headers, id_prefix, folder, 0)
         for name in _TABLES:
             setattr(rows, name, Names(side[name]))
-        rows.kept, rows.bodies, rows.own_ids = side["kept"], side["bodies"], side["own_ids"]
         rows._chunks = [None] * len(list(folder.glob("rows-*.bin")))
         rows.made = side["made"]
         if rows.made < 0:
@@ -201,6 +208,7 @@ class Rows:
             if chunk is not None:
                 chunk.close()
         self._chunks.clear()
+        self.notes.close()
 
     def _path(self, index: int) -> Path:
         assert self._spill is not None
@@ -212,7 +220,7 @@ class Rows:
             return np.fromfile(self._path(index), dtype=DTYPE)
         return np.frombuffer(chunk[:], dtype=DTYPE).copy()
 
-    def _frame(self, table: NDArray[Any], first: int) -> pl.DataFrame:
+    def _frame(self, table: NDArray[Any], first: int, notes: ChunkNotes) -> pl.DataFrame:
         close_open_rows(table)
         last = first + len(table)
         columns: dict[str, pl.Series] = {
@@ -226,27 +234,25 @@ class Rows:
         columns["ending"] = pl.Series(table["ending"] - 1)
         columns |= {name: pl.Series(table[name]) for name in ("fault", "status", "bytes_out", "bytes_in")}
         ids = [f"{self.id_prefix}{row:010x}" for row in range(first, last)]
-        for row, own in self.own_ids.items():
-            if first <= row < last:
-                ids[row - first] = own
+        for row, own in notes.own_ids.items():
+            ids[row - first] = own
         columns["request_id"] = pl.Series(ids, dtype=pl.String)
-        columns |= self._kept_columns(first, last)
+        columns |= self._kept_columns(first, last, notes)
         if table["tag"].any():
             columns["tag"] = _texts(self.tags, table["tag"])
         return pl.DataFrame({name: series.alias(name) for name, series in columns.items()})
 
-    def _kept_columns(self, first: int, last: int) -> dict[str, pl.Series]:
+    def _kept_columns(self, first: int, last: int, notes: ChunkNotes) -> dict[str, pl.Series]:
         columns: dict[str, pl.Series] = {}
-        if self.kept:
+        if notes.kept:
             values: list[list[str | None]] = [[None] * (last - first) for _ in self.header_names]
-            for row, pairs in self.kept:
-                if first <= row < last:
-                    for header, text in pairs:
-                        values[header][row - first] = text
+            for row, pairs in notes.kept:
+                for header, text in pairs:
+                    values[header][row - first] = text
             for name, column in zip(self.header_names, values, strict=True):
                 columns[HEADER_PREFIX + name] = pl.Series(column, dtype=pl.String)
-        if self.bodies:
-            columns["body"] = pl.Series([self.bodies.get(row) for row in range(first, last)], dtype=pl.Binary)
+        if notes.bodies:
+            columns["body"] = pl.Series([notes.bodies.get(row) for row in range(first, last)], dtype=pl.Binary)
         return columns
 
 

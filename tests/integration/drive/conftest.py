@@ -1,8 +1,10 @@
 """Real servers for the engine: nginx and HAProxy on free loopback ports, with certificates of their own."""
 
+import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,8 +74,9 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
     assert program, "nginx is missing: see scripts/debian-packages.sh"
     folder = tmp_path_factory.mktemp("nginx")
     # nginx drops to another user when started by root, and that one must get in.
-    for each in (folder, folder.parent, folder.parent.parent):
-        each.chmod(0o755)
+    for each in (folder, *folder.parents[:3]):
+        if each.stat().st_uid == os.getuid() and each != Path(tempfile.gettempdir()):
+            each.chmod(0o755)
     (folder / "www").mkdir()
     (folder / "www/page.shtml").write_text("begin " + '<!--#echo var="request_method" -->' * 3 + " end")
     (folder / "www/big.bin").write_bytes(b"0123456789" * 300_000)
