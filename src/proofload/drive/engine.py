@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from proofload.core.clock import Clock, SystemClock
-from proofload.core.errors import SafetyError, TargetError
+from proofload.core.errors import SafetyError, TargetError, ToolError
 from proofload.core.seeds import stream
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.ceiling import Ceiling
@@ -103,6 +103,7 @@ class Engine:
             connection_step=shards,
         )
         self.wire.fold = self.fold
+        self.wire.fail = self.fail
         self._ceiling = Ceiling(ceilings or Ceilings(), self)
         self._barrier = barrier
         self._runners: list[Runner] = []
@@ -114,6 +115,7 @@ class Engine:
         self._cpu_ns = 0
         self._reasons: list[str] = []
         self._stopped = False
+        self._failure: ToolError | None = None
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -124,7 +126,7 @@ class Engine:
         Raises PlanError, SafetyError or TargetError before anything is sent. Cancelled, it first ends every row.
         """
         check(workloads, self.operations)
-        await self._prepare()
+        await self._prepare(workloads)
         runners = self._new_runners(workloads)
         cpu_ns = _cpu_ns()
         self._started_ns = self.clock.now_ns()
@@ -150,6 +152,8 @@ class Engine:
                 self.fold()
                 self._wall_ns += self.clock.now_ns() - self._started_ns
                 self._cpu_ns += _cpu_ns() - cpu_ns
+        if self._failure is not None:
+            raise self._failure
 
     def stop(self, *, at_once: bool = False, reason: str = "") -> None:
         """End the run: what is under way may finish within its grace, or is cut `at_once`. Fit for a signal handler."""
@@ -161,13 +165,18 @@ class Engine:
             if at_once:
                 runner.cut()
 
+    def fail(self, error: ToolError) -> None:
+        """End the run because the tool itself can't go on; `run` raises the error when every row is ended."""
+        self._failure = self._failure or error
+        self.stop(at_once=True, reason=str(error))
+
     async def barrier(self, name: str, opened: int) -> int:
         """Return the instant at which the burst `name` is released, once all generators are ready for it."""
         if self._barrier is not None:
             return await self._barrier(name, opened)
         return self.clock.now_ns() + _HEAD_START_NS
 
-    async def _prepare(self) -> None:
+    async def _prepare(self, workloads: Sequence[AnyWorkload]) -> None:
         self.wire.loop = asyncio.get_running_loop()
         # NumPy loads and compiles at first use; that must not fall among the first answers.
         Stats().add_rows(np.array([(0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 200, 0, b"", 0, 0)], dtype=DTYPE))
@@ -181,8 +190,20 @@ class Engine:
             raise TargetError(f"{endpoint.host}: got {error}, expected a name that resolves") from error
         for *_, address in found:
             self.vet(str(address[0]))
-        family, *_, address = found[0]
-        self.wire.address = (family, address)
+        wanted = {socket.AF_INET6 if ":" in source else socket.AF_INET for one in workloads for source in one.sources}
+        choices: list[tuple[int, Any]] = [(one[0], one[4]) for one in found if not wanted or one[0] in wanted]
+        self.wire.address = await self._first_that_accepts(choices or [(found[0][0], found[0][4])])
+
+    async def _first_that_accepts(self, choices: list[tuple[int, Any]]) -> tuple[int, Any]:
+        """Return the first address that takes a connection; `localhost` is often ::1 first, with nobody there."""
+        for family, address in choices if len(choices) > 1 else ():
+            with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+                probe.setblocking(False)
+                with contextlib.suppress(OSError, TimeoutError):
+                    async with asyncio.timeout(self.connect_timeout_s):
+                        await self.wire.loop.sock_connect(probe, address)
+                    return family, address
+        return choices[0]
 
     def _new_runners(self, workloads: Sequence[AnyWorkload]) -> list[Runner]:
         runners = []

@@ -533,7 +533,11 @@ class OpenRunner(Runner):
         self.wire.step(user, None)
 
     def _drop(self, due_ns: int, fault: Fault) -> None:
-        self.wire.rows.add_ended(due_ns, self.first_user, self.number, self._operation, fault)
+        try:
+            self.wire.rows.add_ended(due_ns, self.first_user, self.number, self._operation, fault)
+        except ToolError as error:
+            self.engine.fail(error)
+            return
         self.wire.budget += 1
         self.wire.dropped += 1
 

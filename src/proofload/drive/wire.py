@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from proofload.core.errors import ToolError
 from proofload.drive.connection import Connection
 from proofload.drive.http1 import Head, Heads
 from proofload.drive.rows import CHUNK_ROWS, END, END_AT, PLAN, PLANNED, ROW_BYTES, Rows
@@ -78,6 +79,7 @@ class Wire:
         """Rows that never were requests, and so don't count against a ceiling."""
         self.parked: list[tuple[User, Prepared]] = []
         self.fold: Callable[[], None] = lambda: None
+        self.fail: Callable[[ToolError], None] = lambda _error: None
         self.on_quiet: Callable[[], None] = lambda: None
         self._next_connection = first_connection
         self._connection_step = connection_step
@@ -96,10 +98,10 @@ class Wire:
         if row >= self.budget:
             self.parked.append((user, prepared))
             return
-        rows.made = row + 1
         index = row & _MASK
-        if not index:
-            rows.new_chunk()
+        if not index and not self.has_room():
+            return
+        rows.made = row + 1
         chunk = rows.chunk
         at = index * ROW_BYTES
         if prepared.own_id is None:
@@ -139,6 +141,15 @@ class Wire:
             connection.push(payload)
         else:
             self._open(connection, payload)
+
+    def has_room(self) -> bool:
+        """Make room for the next rows; return False, with the run at its end, where there is none."""
+        try:
+            self.rows.new_chunk()
+        except ToolError as error:
+            self.fail(error)
+            return False
+        return True
 
     def answered(self, connection: Connection, head: Head, body: bytes, size: int, done_ns: int) -> None:
         """Write the end of an answered request into its row, and let the user go on."""

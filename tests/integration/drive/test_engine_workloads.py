@@ -1,14 +1,16 @@
 """The kinds of workload against a real socket server: how many rows, in which order, over which connections."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import polars as pl
 import pytest
 import uvloop
 
-from proofload.core.errors import PlanError, SafetyError, TargetError
+from proofload.core.errors import PlanError, SafetyError, TargetError, ToolError
 from proofload.drive.endpoint import Endpoint
 from proofload.drive.engine import Engine
 from proofload.drive.user import Answer, User
@@ -296,6 +298,51 @@ def test_poisson_arrivals_are_the_same_for_the_same_seed() -> None:
         return (intended - intended[0]).tolist()
 
     assert offsets(7) == offsets(7) != offsets(8)
+
+
+def test_a_full_disk_ends_the_run_with_every_row_accounted_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_fd: int, _offset: int, _length: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(ToolError, match="No space left"):
+        run(Sequence(name="w", run="read", n=5), spill=tmp_path, memory_rows=0)
+
+
+def test_a_name_with_several_addresses_is_reached_where_somebody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> History:
+        async with serving(Server()) as endpoint:
+            loop = asyncio.get_running_loop()
+            both = [
+                (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", endpoint.port, 0, 0)),
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", endpoint.port)),
+            ]
+
+            async def resolve(*_args: object, **_options: object) -> object:
+                return both
+
+            monkeypatch.setattr(type(loop), "getaddrinfo", resolve)
+            engine = Engine(Endpoint.of(f"http://localhost:{endpoint.port}"), {"read": READ})
+            await engine.run(Sequence(name="w", run="read", n=2))
+            return engine.history()
+
+    history = asyncio.run(main())
+    assert history.counts()[Ending.ANSWERED] == 2
+    assert history.frame["source"].to_list() == ["127.0.0.1"] * 2
+
+
+def test_an_engine_may_run_again_and_its_rows_add_up() -> None:
+    async def main() -> tuple[History, Delivery]:
+        async with serving(Server()) as endpoint:
+            engine = Engine(endpoint, {"read": READ})
+            for _ in range(2):
+                await engine.run(Sequence(name="w", run="read", n=3), Burst(name="b", run="read", n=2))
+            return engine.history(), engine.delivery()
+
+    history, delivery = uvloop.run(main())
+    assert len(history) == 10
+    assert [(one.name, one.answered) for one in delivery.workloads] == [("w", 6), ("b", 4)]
+    assert history.frame["user"].n_unique() == 6
 
 
 async def _stopped(stop: Callable[[Engine], Awaitable[None]]) -> tuple[History, Delivery]:

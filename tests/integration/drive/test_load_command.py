@@ -6,6 +6,7 @@ import socketserver
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -183,6 +184,31 @@ def test_ctrl_c_ends_it_in_good_order_with_all_counts(
     assert told["answered"] + told["not_sent"] + told["unknown"] + told["dropped"] == len(history) >= 40
     assert sum(history.counts().values()) == len(history)
     assert "Traceback" not in output
+
+
+def test_generators_do_not_outlive_a_killed_parent(server: tuple[str, list[tuple[bytes, bytes]]]) -> None:
+    url, seen = server
+    code = "import typer, proofload.cli.load as m; app = typer.Typer(); app.command()(m.load); app()"
+    command = [sys.executable, "-c", code, url, "--rate", "100/s", "--for", "120s", "-p", "2", "--quiet"]
+    process = subprocess.Popen(command)
+    enough = threading.Event()
+    threading.Thread(target=lambda: _wait_for(seen, 20, enough), daemon=True).start()
+    assert enough.wait(60)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) >= 2
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while any(_runs(child) for child in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [child for child in children if _runs(child)]
+
+
+def _runs(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _wait_for(seen: list[tuple[bytes, bytes]], many: int, enough: threading.Event) -> None:
