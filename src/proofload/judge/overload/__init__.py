@@ -1,0 +1,6 @@
+"""Judges behaviour beyond capacity: finds the knee first, then what lies past it and the way back. Sends nothing."""
+
+from proofload.judge.overload.capacity import Capacity, Step, find_capacity, steps_of
+from proofload.judge.overload.judging import Phases, judge_connections, judge_overload
+
+__all__ = ["Capacity", "Phases", "Step", "find_capacity", "judge_connections", "judge_overload", "steps_of"]
