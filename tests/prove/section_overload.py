@@ -9,7 +9,7 @@ from proofload.judge.verdict import Outcome
 TITLE = "Overload"
 TEXT = (
     "Simulated servers with workers and a bounded queue go through baseline, ramp, 2.3 times their capacity and the "
-    "baseline again. A run is some 7,000 requests, so there are fewer of them than elsewhere. Every defect shows in the "
+    "baseline again. A run is some 7,000 requests, so there are fewer than elsewhere. Every defect shows in the "
     "true state of the server, so all of them could be told."
 )
 

@@ -41,7 +41,7 @@ DEFECTS = {
     "res.unbounded_queue": {"room": 10**9},
     "goodput collapses": {"slows_by": 0.15},
     "res.no_recovery": {"never_recovers": True},
-    "res.crash_on_overload": {"crashes_after": 300},
+    "res.crash_on_overload": {"crashes_after": 100},
     "res.health_starved": {"health_waits": True, "room": 400},
     "failures are 500": {"reject_status": 500},
     "failures are slow": {"slow_failures": True},
