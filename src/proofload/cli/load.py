@@ -297,7 +297,8 @@ async def _run(
     assert order.workload is not None
     endpoint = Endpoint.of(url, unix_socket)
     engine: Engine | Fleet
-    if processes > 1:
+    # Drawing takes milliseconds, and arrivals would wait for it: with a live view the load comes from elsewhere.
+    if processes > 1 or (console.is_terminal and not console.quiet):
         engine = Fleet(processes, endpoint, order.operations, seed=order.seed, **order.options)
     else:
         engine = Engine(endpoint, order.operations, seed=order.seed, **order.options)

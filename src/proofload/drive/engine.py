@@ -10,7 +10,7 @@ import resource
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,33 @@ def loopback_only(address: str) -> None:
     """Raise SafetyError for an address that is not this machine's own loopback."""
     if not ipaddress.ip_address(address).is_loopback:
         raise SafetyError(f"{address}: got an address that nobody vetted, expected loopback; see docs/safety.md")
+
+
+@dataclass(frozen=True, slots=True)
+class VettedOnly:
+    """Vets by a list that was made elsewhere, such as in the parent process; it can be pickled."""
+
+    addresses: frozenset[str]
+
+    def __call__(self, address: str) -> None:
+        """Raise SafetyError for an address that is neither on the list nor loopback."""
+        if address not in self.addresses:
+            loopback_only(address)
+
+
+async def vetted_addresses(endpoint: Endpoint, vet: Callable[[str], None]) -> list[tuple[int, Any]]:
+    """Return (family, socket address) of everything the endpoint's name stands for, each vetted.
+
+    Raises TargetError for a name that stands for nothing, and what `vet` raises.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise TargetError(f"{endpoint.host}: got {error}, expected a name that resolves") from error
+    for *_, address in found:
+        vet(str(address[0]))
+    return [(family, address) for family, *_, address in found]
 
 
 class Engine:
@@ -184,15 +211,10 @@ class Engine:
         if endpoint.unix_socket is not None:
             self.wire.address = (socket.AF_UNIX, str(endpoint.unix_socket))
             return
-        try:
-            found = await self.wire.loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise TargetError(f"{endpoint.host}: got {error}, expected a name that resolves") from error
-        for *_, address in found:
-            self.vet(str(address[0]))
+        found = await vetted_addresses(endpoint, self.vet)
         wanted = {socket.AF_INET6 if ":" in source else socket.AF_INET for one in workloads for source in one.sources}
-        choices: list[tuple[int, Any]] = [(one[0], one[4]) for one in found if not wanted or one[0] in wanted]
-        self.wire.address = await self._first_that_accepts(choices or [(found[0][0], found[0][4])])
+        choices: list[tuple[int, Any]] = [one for one in found if not wanted or one[0] in wanted]
+        self.wire.address = await self._first_that_accepts(choices or found[:1])
 
     async def _first_that_accepts(self, choices: list[tuple[int, Any]]) -> tuple[int, Any]:
         """Return the first address that takes a connection; `localhost` is often ::1 first, with nobody there."""

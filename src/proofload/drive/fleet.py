@@ -19,6 +19,7 @@ from proofload.core.errors import PlanError, Problem, ProofloadError, ToolError
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive import generator
 from proofload.drive.endpoint import Endpoint
+from proofload.drive.engine import VettedOnly, loopback_only, vetted_addresses
 from proofload.drive.measure import Account, RunnerReport, asked_per_second, generator_of
 from proofload.drive.rows import Rows
 from proofload.drive.stats import Progress, Standing, Stats
@@ -91,6 +92,10 @@ class Fleet:
         plan.check(workloads, self.operations)
         self._check_split(workloads)
         self._workloads = workloads
+        if self.endpoint.unix_socket is None:
+            # Vetting may rest on what only this process knows; the members get its result.
+            found = await vetted_addresses(self.endpoint, self.options.get("vet", loopback_only))
+            self.options["vet"] = VettedOnly(frozenset(str(address[0]) for _, address in found))
         loop = asyncio.get_running_loop()
         context = multiprocessing.get_context("spawn")
         try:

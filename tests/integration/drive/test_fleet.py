@@ -159,3 +159,10 @@ def test_ceilings_are_shared_out() -> None:
     load = ConstantUsers(name="w", run="read", users=4, for_ns=400 * MS)
     history, _, lines = run(load, ceilings=Ceilings(total_requests=31))
     assert len(history) == len(lines) == 31
+
+
+def test_vetting_that_only_the_parent_can_do_goes_to_all_members() -> None:
+    asked: list[str] = []
+    history, _, _ = run(SharedIterations(name="w", run="read", users=2, iterations=6), vet=asked.append)
+    assert len(history) == 6
+    assert asked == ["127.0.0.1"]
