@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check format bench fuzz prove lock clean debian-packages
+.PHONY: help demo test quick check format bench fuzz prove generate lock clean debian-packages
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ prove: $(VENV)/.demo.stamp $(VENV)/.dev.stamp ## Prove the judges on simulated s
 
 fuzz: $(VENV)/.demo.stamp $(VENV)/.fuzz.stamp ## Fuzz the HTTP parser for a minute
 	@$(BIN)/python tests/fuzz_http1.py -max_total_time=60 $(ARGS)
+
+generate: ## Write the schemas and the tables of docs/target.md anew from the code
+	@$(BIN)/python scripts/generate.py
 
 lock: ## Write the lock files anew from pyproject.toml (needs uv)
 	@scripts/lock.sh

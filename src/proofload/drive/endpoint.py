@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from proofload.core.errors import PlanError, Problem
+from proofload.plan.target import Tls
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -61,3 +62,11 @@ class TlsSettings:
     certificate: Path | None = None
     """Our own certificate (and chain), where the server asks for one."""
     key: Path | None = None
+
+    @classmethod
+    def of(cls, declared: Tls | None) -> TlsSettings:
+        """Return what a target file declares of certificates; where it declares nothing, the system's are trusted."""
+        if declared is None:
+            return cls()
+        files = (Path(one) if one else None for one in (declared.ca, declared.certificate, declared.key))
+        return cls(declared.verify, *files)

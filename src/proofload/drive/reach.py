@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from proofload.core.errors import TargetError
 from proofload.core.units import format_duration
-from proofload.drive.endpoint import Endpoint
+from proofload.drive.endpoint import Endpoint, TlsSettings
 from proofload.drive.engine import Engine
 from proofload.drive.user import User
 from proofload.plan.target import Target
@@ -28,7 +28,7 @@ async def reach(target: Target, vet: Callable[[str], None]) -> str:
                 "expected an HTTP server; is the target up?"
             )
 
-    engine = Engine(Endpoint.of(target.address), target.operations, vet=vet)
+    engine = Engine(Endpoint.of(target.address), target.operations, vet=vet, tls=TlsSettings.of(target.tls))
     await engine.run(Sequence(name="reach", run=ask, n=1))
     problems = [error.text for error in engine.delivery().user_errors]
     if problems or not told:

@@ -34,9 +34,11 @@ class Operation(Declared):
     name: str = ""
     """The key in the target file."""
     method: Method = "GET"
+    """The request's method."""
     path: str = Field(pattern=r"^/[^\s]*$")
     """Path and query, such as `/api/users/${user.name}`; what fields hold is percent-encoded."""
     headers: dict[str, str] = Field(default_factory=dict)
+    """Headers beside those that every request has."""
     json_body: Any = Field(default=None, alias="json")
     """A JSON body. A text that is one field and nothing else takes that field's own type."""
     body: str | None = None
@@ -54,6 +56,7 @@ class Operation(Declared):
     keep_body: bool = False
     """Keep the answers' bodies in the history."""
     timeout: DurationNs = Field(default=10 * NS_PER_SECOND, gt=0)
+    """How long to wait for the whole answer."""
 
     def accepts(self, status: int) -> bool:
         """Return whether an answer with `status` is a success of this operation."""

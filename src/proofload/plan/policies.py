@@ -139,7 +139,7 @@ class MetricsPolicy(Declared):
     """A Prometheus server that scrapes the target, to be asked as well."""
     requests_total: str = "http_requests_total"
     """The counter of answered requests."""
-    labels: dict[str, str] = Field(default_factory=lambda: {"route": "route", "method": "method", "status": "status"})
+    labels: dict[str, str] = Field(default={"route": "route", "method": "method", "status": "status"})
     """What we call a label, to what the target calls it."""
     only: dict[str, str] = Field(default_factory=dict)
     """Labels, in the target's words, that select the series to compare, such as `service: gateway`."""

@@ -16,7 +16,7 @@ _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 def to_junit(result: RunResult) -> str:
     """Return the result as a JUnit XML document."""
-    told = {block.head.split("  ")[0]: block for block in view.blocks(result)}
+    told = {block.case: block.lines for block in view.blocks(result)}
     kinds = [_ELEMENT.get(verdict.outcome, "") for verdict in result.verdicts]
     suite = ElementTree.Element(
         "testsuite",
@@ -30,7 +30,7 @@ def to_junit(result: RunResult) -> str:
     if result.began_wall_ns:
         suite.set("timestamp", datetime.fromtimestamp(result.began_wall_ns / 1e9, UTC).isoformat(timespec="seconds"))
     for verdict in result.verdicts:
-        _add(suite, result, verdict, told[verdict.case].lines if verdict.case in told else ())
+        _add(suite, result, verdict, told.get(verdict.case, ()))
     root = ElementTree.Element("testsuites")
     root.append(suite)
     ElementTree.indent(root)

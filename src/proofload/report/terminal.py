@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +19,7 @@ STYLES = {
     Outcome.SKIPPED: "dim",
 }
 _PLAIN_WIDTH = 120
+_NARROWEST = 30
 _VERDICT_WIDTH = max(len(outcome.name) for outcome in Outcome)
 
 
@@ -71,8 +70,8 @@ def _show_lines(result: RunResult, console: Console) -> None:
 def _print_indented(console: Console, line: str, width: int) -> None:
     bare = line.lstrip()
     indent = "  " + " " * (len(line) - len(bare))
-    wrapped = textwrap.wrap(
-        bare, max(40, width - 1), initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
-    )
-    for part in wrapped:
-        console.print(Text(part), soft_wrap=True)
+    # By cells, not by characters: signs of the East and pictures are two cells wide.
+    parts = Text(bare).wrap(console, max(_NARROWEST, width - len(indent) - 3))
+    for i, part in enumerate(parts):
+        part.rstrip()
+        console.print(Text(indent + ("  " if i else "")).append_text(part), soft_wrap=True)

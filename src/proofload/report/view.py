@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from proofload.core.text import visible
 from proofload.core.units import format_duration
 from proofload.judge.verdict import Finding, Outcome, Verdict
 from proofload.report.result import RunResult
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _MOST_CHARACTERS = 2_000
+_MOST_IN_ROW = 160
+"""What a row of the table says at the most; the block below it tells the rest."""
 _MOST_DOUBTS = 4
 
 
@@ -31,31 +32,29 @@ class Row:
 class Block:
     """What is told in full of one case: why it is no PASS."""
 
+    case: str
     head: str
     outcome: Outcome
     lines: tuple[str, ...]
 
 
 def safe(text: str) -> str:
-    r"""Return text that cannot move a cursor, hide itself or end a line: control characters are shown as escapes.
+    r"""Return text in one line that cannot move a cursor or hide itself: control characters are shown as escapes.
 
     >>> safe("a\x1b[31mb")
     'a\\x1b[31mb'
     """
-    cut = text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
-    return _CONTROL.sub(
-        lambda found: found[0].encode("unicode_escape").decode(), cut.replace("\n", "\\n").replace("\t", " ")
-    )
+    return visible(text, _MOST_CHARACTERS)
 
 
 def rows(result: RunResult) -> list[Row]:
     """Return the lines of the verdict table, in the order of the verdicts."""
     return [
         Row(
-            verdict.case,
+            safe(verdict.case),
             verdict.outcome,
             safe(result.cases[verdict.case].title),
-            safe(_in_short(verdict)),
+            visible(_in_short(verdict), _MOST_CHARACTERS if verdict.outcome is Outcome.SKIPPED else _MOST_IN_ROW),
             format_duration(result.cases[verdict.case].took_ns) if result.cases[verdict.case].took_ns else "",
         )
         for verdict in result.verdicts
@@ -66,7 +65,12 @@ def blocks(result: RunResult) -> list[Block]:
     """Return what is told in full: every FAIL first, then errors, then what could not be told."""
     order = (Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE)
     return [
-        Block(f"{verdict.case}  {safe(result.cases[verdict.case].title)}", outcome, tuple(_told(verdict)))
+        Block(
+            verdict.case,
+            f"{safe(verdict.case)}  {safe(result.cases[verdict.case].title)}",
+            outcome,
+            tuple(_told(verdict)),
+        )
         for outcome in order
         for verdict in result.verdicts
         if verdict.outcome is outcome
@@ -101,11 +105,15 @@ def _in_short(verdict: Verdict) -> str:
     worst = [finding for finding in verdict.findings if finding.outcome is verdict.outcome]
     if verdict.outcome is Outcome.PASS:
         examined = sum(finding.examined for finding in worst)
-        return f"{len(worst)} rules held over {examined:,} observations"
+        return f"{_counted(len(worst), 'rule')} held over {_counted(examined, 'observation')}"
     if not worst:
         return "no rule was examined"
     more = f" (+{len(worst) - 1} more)" if len(worst) > 1 else ""
-    return worst[0].says + more
+    return visible(worst[0].says, _MOST_IN_ROW - len(more)) + more
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _told(verdict: Verdict) -> Iterable[str]:
@@ -125,7 +133,7 @@ def _severity(finding: Finding) -> int:
 
 
 def _told_finding(finding: Finding) -> Iterable[str]:
-    yield f"{finding.outcome.name.lower()}: {safe(finding.says)}  [{finding.rule}]"
+    yield f"{finding.outcome.name.lower()}: {safe(finding.says)}  [{safe(finding.rule)}]"
     yield from (f"    {safe(line)}" for line in finding.shown)
     if finding.look_at:
         yield f"    look at: {safe(finding.look_at)}"

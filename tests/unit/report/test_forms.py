@@ -54,7 +54,7 @@ def shown(one: RunResult, *, in_terminal: bool, width: int = 80) -> str:
 
 def test_the_pipe_gets_one_aligned_line_for_each_case_and_every_counterexample() -> None:
     lines = shown(ALL, in_terminal=False).splitlines()
-    assert lines[0] == "TC-A-001  PASS          title of TC-A-001: 1 rules held over 1,000 observations  (1.5s)"
+    assert lines[0] == "TC-A-001  PASS          title of TC-A-001: 1 rule held over 1,000 observations  (1.5s)"
     assert lines[3].startswith("TC-D-001  SKIPPED       title of TC-D-001: the target declares no lock")
     assert "  fail: 101 requests were admitted, 100 are allowed  [rl.over_admission]" in lines
     assert "      row 100: sent at +251ms" in lines
