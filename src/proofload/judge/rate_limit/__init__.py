@@ -13,11 +13,14 @@ from proofload.judge.rate_limit.around import (
     judge_store_down,
 )
 from proofload.judge.rate_limit.headers import judge_headers
+from proofload.judge.rate_limit.identify import Identification, identify
 from proofload.judge.rate_limit.trace import Scene
 
 __all__ = [
+    "Identification",
     "Scene",
     "Slack",
+    "identify",
     "judge_admission",
     "judge_backend_hits",
     "judge_evasion",

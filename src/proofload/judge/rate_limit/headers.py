@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from proofload.core.units import NS_PER_SECOND, format_duration
-from proofload.judge.models.attempts import FAR_NS, Flags, Ints
+from proofload.judge.models.attempts import FAR_NS, Ints
 from proofload.judge.rate_limit.fields import Column, column, retry_column
-from proofload.judge.rate_limit.models import can_judge, tell
-from proofload.judge.rate_limit.trace import Keyed, Scene, by_key
+from proofload.judge.rate_limit.ietf import judge_ietf
+from proofload.judge.rate_limit.models import can_judge
+from proofload.judge.rate_limit.told import ToldKey, tell_key
+from proofload.judge.rate_limit.trace import Scene, by_key
 from proofload.judge.rate_limit.words import line, steps
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.record.exchange import Ending
@@ -52,13 +53,15 @@ def judge_headers(scene: Scene, rows: ArrayLike, *, needed: int | None = None) -
     reason = can_judge(scene)
     if reason:
         return [*findings, Finding(REMAINING, Outcome.INCONCLUSIVE, reason)]
-    told = [_tell(scene, keyed) for keyed in by_key(scene, chosen_with_unknown(scene, rows))]
+    told = [tell_key(scene, keyed) for keyed in by_key(scene, chosen_with_unknown(scene, rows))]
     if names.remaining:
         findings += [_remaining(scene, told, least), *_distinct(scene, told)]
     if names.reset:
         findings += _reset(scene, chosen, told)
     if names.retry_after:
         findings.append(_retry_true(scene, told))
+    if names.ietf:
+        findings += judge_ietf(scene, told)
     return findings
 
 
@@ -67,40 +70,6 @@ def chosen_with_unknown(scene: Scene, rows: ArrayLike) -> Ints:
     chosen = np.asarray(rows, dtype=np.int64)
     ending = scene.history.numbers("ending")[chosen]
     return np.asarray(chosen[(ending == Ending.ANSWERED) | (ending == Ending.UNKNOWN)], dtype=np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class ToldKey:
-    """One key's answered attempts that passed the limiter, beside what an honest limiter can have said on each."""
-
-    key: str
-    rows: Ints
-    rejected: Flags
-    sent_ns: Ints
-    done_ns: Ints
-    remaining_lo: Ints
-    remaining_hi: Ints
-    end_lo_ns: Ints
-    end_hi_ns: Ints
-    window: Ints
-
-
-def _tell(scene: Scene, keyed: Keyed) -> ToldKey:
-    attempts = keyed.attempts
-    bounds = tell(scene, attempts)
-    use = attempts.admitted | attempts.rejected
-    return ToldKey(
-        keyed.key,
-        attempts.row[use],
-        attempts.rejected[use],
-        attempts.sent_ns[use],
-        attempts.done_ns[use],
-        bounds.remaining_lo[use],
-        bounds.remaining_hi[use],
-        bounds.end_lo_ns[use],
-        bounds.end_hi_ns[use],
-        bounds.window[use],
-    )
 
 
 def _broken(scene: Scene, rule: str, rows: Sequence[int], says: str, note: str, look: str, count: int) -> Finding:
