@@ -17,6 +17,7 @@ from proofload.core.errors import ProofloadError
 from proofload.core.seeds import fresh_seed
 from proofload.drive.endpoint import Endpoint
 from proofload.drive.engine import Engine
+from proofload.judge.evidence import Evidence
 from proofload.judge.panel import verdict as verdict_of
 from proofload.judge.verdict import Outcome, Verdict
 from proofload.plan.ownership import prove_ownership
@@ -98,19 +99,23 @@ def judge_bundle(path: Path) -> tuple[Verdict, ...]:
     """Return the verdicts that follow from a sealed bundle, in the order of its cases. Sends nothing."""
     bundle = Bundle(path)
     target, case_ids = files.load_plan(bundle)
-    return tuple(_judge_case(bundle, target, case_id) for case_id in case_ids)
+    kept = {case_id: files.load_case(bundle, case_id) for case_id in case_ids}
+    evidence: dict[str, Evidence] = {}
+    for case_id in case_ids:
+        history, dossier = kept[case_id]
+        others = {one: evidence[one] for one in CATALOGUE[case_id].prerequisites if one in evidence}
+        evidence[case_id] = files.to_evidence(case_id, target, history, dossier, others)
+    return tuple(_verdict(CATALOGUE[case_id], evidence[case_id], kept[case_id][1]) for case_id in case_ids)
 
 
-def _judge_case(bundle: Bundle, target: Target, case_id: str) -> Verdict:
-    history, dossier = files.load_case(bundle, case_id)
+def _verdict(case: Case, evidence: Evidence, dossier: Dossier) -> Verdict:
     if dossier.skipped:
-        return Verdict(case_id, Outcome.SKIPPED, (), dossier.skipped)
+        return Verdict(case.id, Outcome.SKIPPED, (), dossier.skipped)
     if dossier.broke:
-        return Verdict(case_id, Outcome.ERROR, (), dossier.broke)
-    evidence = files.to_evidence(case_id, target, history, dossier)
-    verdict = verdict_of(case_id, CATALOGUE[case_id].judge, evidence)
+        return Verdict(case.id, Outcome.ERROR, (), dossier.broke)
+    verdict = verdict_of(case.id, case.judge, evidence)
     if dossier.interrupted and verdict.outcome is not Outcome.FAIL:
-        return Verdict(case_id, Outcome.INCONCLUSIVE, verdict.findings, dossier.interrupted)
+        return Verdict(case.id, Outcome.INCONCLUSIVE, verdict.findings, dossier.interrupted)
     return verdict
 
 
@@ -119,6 +124,7 @@ class _Conduct:
 
     def __init__(self, shared: Shared, writer: BundleWriter, schedule: Schedule) -> None:
         self.took_ns: dict[str, int] = {}
+        self._evidence: dict[str, Evidence] = {}
         self._shared = shared
         self._writer = writer
         self._schedule = schedule
@@ -135,6 +141,9 @@ class _Conduct:
             stopping = asyncio.create_task(self._stop.wait())
             while not self._schedule.done:
                 self._start()
+                if not self._tasks:
+                    # What was left had to be skipped: nothing will end that could be waited for.
+                    continue
                 await asyncio.wait([*self._tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
                 if self._stop.is_set():
                     await self._end_early()
@@ -196,15 +205,10 @@ class _Conduct:
 
     def _outcome_so_far(self, case: Case, lab: Lab, dossier: Dossier) -> Outcome:
         """Return what others that depend on the case may go by."""
-        if dossier.skipped:
-            outcome = Outcome.SKIPPED
-        elif dossier.broke:
-            outcome = Outcome.ERROR
-        elif dossier.interrupted:
-            outcome = Outcome.INCONCLUSIVE
-        else:
-            evidence = files.to_evidence(case.id, lab.target, lab.history(), dossier)
-            outcome = verdict_of(case.id, case.judge, evidence).outcome
+        others = {one: self._evidence[one] for one in case.prerequisites if one in self._evidence}
+        evidence = files.to_evidence(case.id, lab.target, lab.history(), dossier, others)
+        self._evidence[case.id] = evidence
+        outcome = _verdict(case, evidence, dossier).outcome
         self._shared.audience.ended(case.id, outcome.name)
         return outcome
 

@@ -15,6 +15,10 @@ from proofload.cases.turns import Turns
 from proofload.core.clock import Clock
 from proofload.core.errors import ToolError
 from proofload.drive.engine import Engine
+from proofload.drive.faults import probes
+from proofload.drive.faults.declared import driver_of
+from proofload.drive.faults.journal import Journal
+from proofload.drive.faults.lease import Lease, lease
 from proofload.drive.observe.audit_file import AuditFiles
 from proofload.drive.observe.metrics import read_metrics
 from proofload.plan.target import Target
@@ -192,6 +196,32 @@ class Lab:
             self._audit = self._audit_files.read(self.clock.now_ns())
         except ToolError as error:
             self._ledger_facts["audit.error"] = str(error)
+
+    @asynccontextmanager
+    async def fault(self, service: str, kind: str, duration_ns: int) -> AsyncIterator[None]:
+        """Break a service on a lease; its edges become evidence. Raises ToolError where that can't be done."""
+        self.doing(f"breaking service {service} ({kind})")
+        health = self.target.services[service].health
+        assert health is not None
+        held = probes.silent(health) if kind == "pause" else probes.refuses(health)
+        leased: Lease | None = None
+        try:
+            async with lease(
+                driver_of(self.target.faults[service]),
+                kind,
+                fault=f"{kind} {service}",
+                service=service,
+                clock=self.clock,
+                journal=Journal(),
+                duration_ns=duration_ns,
+                held=held,
+                mended=probes.answers(health),
+            ) as leased:
+                yield
+                self.doing(f"mending service {service}")
+        finally:
+            if leased is not None:
+                self._edges += leased.edges
 
     async def wait_until_ns(self, due_ns: int, what: str) -> None:
         """Wait for an instant, and say for what."""

@@ -86,14 +86,16 @@ def run_demo(options: DemoOptions, output: Output) -> ExitStatus:
     console = Console(stderr=True, quiet=output.quiet)
     notes = [f"the reference system ran with the defect {defect}" for defect in options.defects]
     if options.window:
-        notes.append(f"the rate-limit window was {options.window}, not the true 60s")
+        notes.append(f"the rate-limit window and the open time of breakers were {options.window}, not the true 60s")
     with tempfile.TemporaryDirectory(prefix="proofload-demo-") as folder:
         console.print(Text("starting the reference system ..."))
-        settings = {"GATEWAY_RATE_WINDOW": window}
+        settings = {"GATEWAY_RATE_WINDOW": window, "BREAKER_OPEN": window}
         with _terminable(), ReferenceSystem.start(Path(folder), defects=options.defects, settings=settings) as system:
             environ = {
                 "ORDERSYSTEM_GATEWAY": system.ready.gateway,
                 "ORDERSYSTEM_RATE_WINDOW": f"{window}s",
+                "ORDERSYSTEM_BREAKER_OPEN": f"{window}s",
+                "ORDERSYSTEM_CONTROL": system.ready.control,
                 "ORDERSYSTEM_AUDIT": str(Path(system.ready.audit[0]).parent),
                 **{f"ORDERSYSTEM_{name.upper()}": url for name, url in system.ready.services.items()},
             }

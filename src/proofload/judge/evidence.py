@@ -31,4 +31,4 @@ class Evidence:
     interrupted: str = ""
     """Why driving ended before its end; such a case is never PASS."""
     others: Mapping[str, Evidence] = field(default_factory=dict)
-    """Evidence of the other cases of the run, for a diagnosis that needs both."""
+    """Evidence of the cases that had to pass first: what they left behind is where this one began."""

@@ -51,6 +51,8 @@ class Users(Declared):
 class Service(Declared):
     """A service behind the gateway."""
 
+    health: HttpUrl | None = None
+    """URL at which the service itself answers 200 while it is up: how a fault is seen to hold and to be mended."""
     metrics: HttpUrl | None = None
     """URL of its own metrics page, where backend hits can be read."""
     hits: str = "http_requests_total"

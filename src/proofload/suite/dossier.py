@@ -65,8 +65,10 @@ def load_case(bundle: Bundle, case_id: str) -> tuple[History, Dossier]:
     return bundle.read_history(_history_name(case_id)), dossier
 
 
-def to_evidence(case_id: str, target: Target, history: History, dossier: Dossier) -> Evidence:
-    """Return what the case's verdict may rest on."""
+def to_evidence(
+    case_id: str, target: Target, history: History, dossier: Dossier, others: Mapping[str, Evidence]
+) -> Evidence:
+    """Return what the case's verdict may rest on; `others` is the evidence of its prerequisites."""
     return Evidence(
         case_id,
         target,
@@ -77,6 +79,7 @@ def to_evidence(case_id: str, target: Target, history: History, dossier: Dossier
         dossier.ledgers,
         dossier.facts,
         dossier.interrupted,
+        others,
     )
 
 

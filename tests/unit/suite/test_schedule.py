@@ -126,3 +126,13 @@ def test_every_id_that_matches_nothing_is_said_at_once() -> None:
     assert "did you mean TC-RL-001?" in caught.value.problems[0].remedy
     with pytest.raises(PlanError, match="cases: got none"):
         choose({}, [])
+
+
+def test_a_run_whose_rest_is_skipped_comes_to_its_end() -> None:
+    schedule = Schedule([case("A"), case("B", prerequisites=("A",))])
+    schedule.start()
+    schedule.end("A", Outcome.FAIL)
+    assert not schedule.done
+    assert schedule.skip_hopeless()
+    assert schedule.start() == []
+    assert schedule.done
