@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import anyio
 import anyio.to_thread
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
 
 T = TypeVar("T")
 
 _BUSY_TIMEOUT_S = 10.0
+_THREADS = 4
 
 
 class Database:
@@ -20,6 +22,8 @@ class Database:
 
     def __init__(self, url: str, metadata: MetaData) -> None:
         self.engine = make_engine(url)
+        # More threads than this only take the interpreter from one another.
+        self._threads = anyio.CapacityLimiter(_THREADS)
         with self.engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 # Workers start side by side, and "create if absent" is no single step there.
@@ -28,11 +32,11 @@ class Database:
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` returns, its changes committed; nothing is changed when it raises."""
-        return await anyio.to_thread.run_sync(self._write, work)
+        return await anyio.to_thread.run_sync(self._write, work, limiter=self._threads)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` returns; it may not change anything. Readers do not wait for writers."""
-        return await anyio.to_thread.run_sync(self._read, work)
+        return await anyio.to_thread.run_sync(self._read, work, limiter=self._threads)
 
     def _write(self, work: Callable[[Connection], T]) -> T:
         with self.engine.begin() as connection:
@@ -50,9 +54,9 @@ class Database:
 def make_engine(url: str) -> Engine:
     """Return an engine for a URL of SQLAlchemy's."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_size=10, max_overflow=30, pool_pre_ping=True)
+        return create_engine(url, pool_size=_THREADS, max_overflow=2, pool_pre_ping=True)
     settings = {"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False}
-    engine = create_engine(url, pool_size=10, max_overflow=30, connect_args=settings)
+    engine = create_engine(url, pool_size=_THREADS, max_overflow=2, connect_args=settings)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: Any) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from fastapi import FastAPI, Header, Query, Response
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, ConfigDict, Field
 
 from ordersystem.common.audit import Audit
 from ordersystem.common.database import Database
@@ -20,6 +20,7 @@ from ordersystem.common.metrics import Metrics
 from ordersystem.common.service import CallerOf, errors, new_service
 from ordersystem.common.store import Store
 from ordersystem.common.upstream import Upstream
+from ordersystem.common.whole import Whole
 from ordersystem.orders.book import METADATA, Book, Order
 from ordersystem.orders.payments import Payments
 from ordersystem.orders.settings import OrderSettings
@@ -31,7 +32,7 @@ class NewOrder(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     item: Literal["widget", "gadget", "gizmo"]
-    quantity: StrictInt = Field(default=1, ge=1, le=1000)
+    quantity: Whole = Field(default=1, ge=1, le=1000)
 
 
 class ShownOrder(BaseModel):

@@ -34,8 +34,10 @@ class Payments:
         if answer.status == 200:
             return
         code, message = _code_and_message(answer)
-        if answer.status in (409, 503) and code in ("INSUFFICIENT_FUNDS", "LOCK_LOST", "LOCK_CONTENTION"):
-            raise ServiceError(answer.status, code, message, 1 if answer.status == 503 else None)
+        if answer.status == 409 and code == "INSUFFICIENT_FUNDS":
+            raise ServiceError(409, code, message)
+        if answer.status in (409, 503) and code == "LOCK_LOST":
+            raise ServiceError(503, code, message, 1)
         if answer.status == 503 and code == "STORE_UNAVAILABLE":
             raise dependency_down()
         raise UnknownOutcomeError(f"the user service answered {answer.status} {code}")

@@ -45,7 +45,7 @@ class Shop:
     async def replay(self, order: Order, item: str, quantity: int) -> Order:
         """Return what became of an order whose idempotency key is used again."""
         if (order.item, order.quantity) != (item, quantity):
-            raise ServiceError(422, "IDEMPOTENCY_KEY_REUSED", "this key belongs to a different order")
+            raise ServiceError(409, "IDEMPOTENCY_KEY_REUSED", "this key belongs to a different order")
         if order.status == PENDING:
             order = await self.settle(order)
         if order.status == REJECTED:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import FastAPI, Header, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, ConfigDict, Field
 
 from ordersystem.common.audit import Audit, AuditEvent
 from ordersystem.common.database import Database
@@ -18,17 +18,19 @@ from ordersystem.common.locks import Locks, RedisLocks, UserLocks, held_from_tex
 from ordersystem.common.metrics import Metrics
 from ordersystem.common.service import FROM_GATEWAY, Caller, CallerOf, client_ip_of, errors, new_service, request_id_of
 from ordersystem.common.store import Store
+from ordersystem.common.whole import Whole
 from ordersystem.users.ledger import METADATA, Change, Entry, Ledger
 from ordersystem.users.settings import UserSettings
 
 MOST_AT_ONCE_CENTS = 10**11
+HELD_PATTERN = r"^[0-9a-f]{1,64}\.[0-9]{1,18}$"
 
 
 class Amount(BaseModel):
     """How much, in whole cents."""
 
     model_config = ConfigDict(extra="forbid")
-    amount_cents: StrictInt = Field(ge=1, le=MOST_AT_ONCE_CENTS)
+    amount_cents: Whole = Field(ge=1, le=MOST_AT_ONCE_CENTS)
 
 
 class Debit(BaseModel):
@@ -36,7 +38,7 @@ class Debit(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     username: str = Field(pattern=r"^[A-Za-z0-9_.-]{3,64}$")
-    amount_cents: StrictInt = Field(ge=1, le=MOST_AT_ONCE_CENTS)
+    amount_cents: Whole = Field(ge=1, le=MOST_AT_ONCE_CENTS)
     reference: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
 
 
@@ -110,7 +112,7 @@ class Money:
             return done
         held = held_from_text(caller.user, lock_token)
         if not await self.locks.locks.is_held(held):
-            raise ServiceError(503, "LOCK_LOST", "the order's lock has expired; nothing was taken", 1)
+            raise ServiceError(409, "LOCK_LOST", "nobody holds this lock any more; nothing was taken")
         entry = await self.ledger.change(change, held.fence, _at_once)
         self.on_record(caller, entry)
         return entry
@@ -189,7 +191,7 @@ def _add_public(app: FastAPI, money: Money) -> None:
 def _add_internal(app: FastAPI, money: Money) -> None:
     @app.post("/internal/v1/debits", dependencies=[FROM_GATEWAY], responses=errors(400, 401, 409, 422, 503))
     async def debit(
-        asked: Debit, request: Request, x_lock_token: Annotated[str, Header(max_length=128)]
+        asked: Debit, request: Request, x_lock_token: Annotated[str, Header(pattern=HELD_PATTERN)]
     ) -> Transaction:
         caller = Caller(asked.username, client_ip_of(request), request_id_of(request))
         change = Change(asked.username, "debit", -asked.amount_cents, caller.request_id, asked.reference)

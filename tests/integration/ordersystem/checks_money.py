@@ -15,12 +15,25 @@ from .check_registry import check
 from .world import World, call_asgi
 
 
-@check("lock.none", "lock.check_then_set", "lock.per_process", "lock.reads_before_locking", LOCK_HOLD="0.03")
+@check("lock.none", "lock.check_then_set", "lock.per_process", LOCK_HOLD="0.03")
 async def lost_updates(w: World):
     money = w.money()
     acknowledged = 0
     for _ in range(6):
         answers = await asyncio.gather(*(money.deposit(1, worker=i % 2) for i in range(6)))
+        acknowledged += sum(answer.status == 200 for answer in answers)
+    return await money.balance() < acknowledged
+
+
+@check("lock.reads_before_locking", LOCK_HOLD="0.1")
+async def stale_reads(w: World):
+    money = w.money()
+    acknowledged = 0
+    for _ in range(4):
+        # The second reads before the first writes, and asks for the lock after the first gave it back.
+        first = asyncio.create_task(money.deposit(1))
+        await asyncio.sleep(0.06)
+        answers = [await money.deposit(1, worker=1), await first]
         acknowledged += sum(answer.status == 200 for answer in answers)
     return await money.balance() < acknowledged
 

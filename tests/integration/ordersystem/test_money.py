@@ -128,7 +128,7 @@ def test_an_idempotency_key_makes_one_order(system):
         assert sorted(codes) == [200] * 5 + [201]
         assert balance(client, user) == 750
         other = client.post("/api/v1/orders", json={"item": "gadget"})
-        assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
+        assert (other.status_code, other.json()["code"]) == (409, "IDEMPOTENCY_KEY_REUSED")
         found = client.get("/api/v1/orders").json()["orders"]
         assert len(found) == 1
         assert client.get(f"/api/v1/orders/{found[0]['order_id']}").json() == found[0]

@@ -12,9 +12,17 @@ import pytest
 
 from ordersystem.__main__ import main
 
-from .conftest import eventually
+from .conftest import end, eventually, start
 
 pytestmark = pytest.mark.xdist_group("ordersystem-supervisor")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A system for all tests that leave it running."""
+    running = start(tmp_path_factory.mktemp("supervised"), GATEWAY_UPSTREAM_TIMEOUT="0.3", BREAKER_FAILURES="100")
+    yield running
+    end(running)
 
 
 def alive(pid: int) -> bool:
@@ -46,45 +54,42 @@ def test_everything_ends_in_order_when_told(start_system):
     assert not (Path(system.ready["dir"]) / "ready.json").exists()
 
 
-def test_a_service_stopped_refuses_and_started_serves_again(start_system):
-    system = start_system()
+def test_a_service_stopped_refuses_and_started_serves_again(shared):
     credentials = {"username": "x", "password": "y"}
-    with system.client() as client:
+    with shared.client() as client:
         assert client.post("/api/v1/auth/login", json=credentials).status_code == 401
         for fault in ("stop", "kill"):
-            assert system.order(fault, "auth")["ok"]
+            assert shared.order(fault, "auth")["ok"]
             down = client.post("/api/v1/auth/login", json=credentials)
             assert (down.status_code, down.json()["code"]) == (502, "UPSTREAM_UNREACHABLE")
             assert client.get("/health").status_code == 200
-            assert system.order("start", "auth")["ok"]
+            assert shared.order("start", "auth")["ok"]
             assert client.post("/api/v1/auth/login", json=credentials).status_code == 401
 
 
-def test_a_paused_service_hangs_and_is_given_up_on(start_system):
-    system = start_system(GATEWAY_UPSTREAM_TIMEOUT="0.3")
+def test_a_paused_service_hangs_and_is_given_up_on(shared):
     credentials = {"username": "x", "password": "y"}
-    with system.client() as client:
-        assert system.order("pause", "auth")["ok"]
+    with shared.client() as client:
+        assert shared.order("pause", "auth")["ok"]
         hung = client.post("/api/v1/auth/login", json=credentials)
         assert (hung.status_code, hung.json()["code"]) == (504, "UPSTREAM_TIMEOUT")
-        assert system.order("resume", "auth")["ok"]
+        assert shared.order("resume", "auth")["ok"]
         assert eventually(lambda: client.post("/api/v1/auth/login", json=credentials).status_code == 401)
 
 
-def test_a_worker_that_crashes_is_replaced_and_counts_are_kept(start_system):
-    system = start_system()
-    with system.client() as client:
+def test_a_worker_that_crashes_is_replaced_and_counts_are_kept(shared):
+    with shared.client() as client:
         assert client.get("/api/v1/auth/profile").status_code == 401
-        victim = system.status()["gateway"]["pids"]
+        victim = shared.status()["gateway"]["pids"]
         for pid in victim:
             os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: not set(pids_of(system)) & set(victim) and len(pids_of(system)) >= 5)
+    assert eventually(lambda: not set(pids_of(shared)) & set(victim) and len(pids_of(shared)) >= 5)
 
     def counted() -> bool:
-        with system.client() as client:
+        with shared.client() as client:
             return 'route="/api/v1/auth/profile",service="gateway",status="401"} 1.0' in client.get("/metrics").text
 
-    assert eventually(lambda: _answers(system))
+    assert eventually(lambda: _answers(shared))
     assert counted()
 
 
@@ -93,9 +98,8 @@ def _answers(system) -> bool:
         return probe.connect_ex(("127.0.0.1", int(system.gateway.rsplit(":", 1)[1]))) == 0
 
 
-def test_orders_that_make_no_sense_are_refused(start_system, tmp_path, capsys):
-    system = start_system()
-    folder = system.ready["dir"]
+def test_orders_that_make_no_sense_are_refused(shared, tmp_path, capsys):
+    folder = shared.ready["dir"]
     assert main(["stop", "nobody", "--dir", folder]) == 1
     assert "expected one of redis, auth" in capsys.readouterr().err
     assert main(["resume", "auth", "--dir", folder]) == 1
@@ -106,9 +110,8 @@ def test_orders_that_make_no_sense_are_refused(start_system, tmp_path, capsys):
     assert "is running" in capsys.readouterr().err
 
 
-def test_status_and_logs_are_printed(start_system, capsys):
-    system = start_system()
-    folder = system.ready["dir"]
+def test_status_and_logs_are_printed(shared, capsys):
+    folder = shared.ready["dir"]
     assert main(["status", "--dir", folder]) == 0
     assert "gateway  running" in capsys.readouterr().out
     assert main(["status", "--json", "--dir", folder]) == 0
