@@ -19,6 +19,9 @@ def recover(
     force: Annotated[
         bool, typer.Option("--force", help="Mend also what a run that still lives has broken on purpose.")
     ] = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Give up what still can't be mended, once you have mended it by hand.")
+    ] = False,
     journal: Annotated[
         Path | None,
         typer.Option("--journal", help="Folder of the remedies, where it is not the usual one.", metavar="DIR"),
@@ -29,6 +32,9 @@ def recover(
     from proofload.drive.faults.journal import Journal
 
     found = recover_all(Journal(journal), force)
+    for one in found:
+        if forget and one.state == "failed":
+            one.path.unlink(missing_ok=True)
     if json:
         import json as as_json
 
@@ -38,7 +44,7 @@ def recover(
             typer.echo(one.line(), err=one.state == "failed")
         if not found:
             typer.echo("Nothing is left to mend.")
-    failed = any(one.state == "failed" for one in found)
+    failed = not forget and any(one.state == "failed" for one in found)
     raise typer.Exit(int(ExitStatus.BROKEN if failed else ExitStatus.ALL_PASS))
 
 
@@ -65,7 +71,7 @@ class Recovered:
             return f"mended {what}, left by {run}, at {at} by its {by} ({self.earlier.get('why')}): {self.said}"
         if self.state == "alive":
             return f"left alone {what}: {run} still lives and mends it itself; --force mends it now"
-        return f"could not be mended: {what}, left by {run}: {self.said}\n  its remedy stays in {self.path}"
+        return f"could not be mended: {what}, left by {run}: {self.said}\n  remedy: {self.path}; --forget gives it up"
 
     def to_json(self) -> dict[str, Any]:
         """Return it for programs."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, PrivateAttr, SecretStr, field_validator
 
 from proofload.core.units import NS_PER_SECOND
+from proofload.plan.faults import FaultDeclared
 from proofload.plan.operation import Operation
 from proofload.plan.policies import Policies
 from proofload.plan.values import AllowedNetwork, Declared, DurationNs, HttpUrl, SourceAddress
@@ -77,29 +78,6 @@ class Tls(Declared):
     """Our own certificate (and chain) as PEM, where the target asks for one."""
     key: str | None = None
     """The private key of `certificate`, where it is not in the same file."""
-
-
-class CommandFault(Declared):
-    """Stop and start a service by commands: lists of arguments, never a shell line."""
-
-    driver: Literal["command"]
-    stop: tuple[str, ...] = Field(min_length=1)
-    """Program and arguments that stop the service."""
-    start: tuple[str, ...] = Field(min_length=1)
-    """Program and arguments that start it again."""
-
-
-class SupervisedFault(Declared):
-    """Stop, pause and kill a service through the reference system's control socket."""
-
-    driver: Literal["supervised"]
-    control: str
-    """Path of the supervisor's control socket."""
-    service: str
-    """The supervisor's name for the service."""
-
-
-FaultDeclared = Annotated[CommandFault | SupervisedFault, Field(discriminator="driver")]
 
 
 class Target(Declared):

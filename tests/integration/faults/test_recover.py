@@ -118,3 +118,5 @@ def test_a_damaged_remedy_is_said_beside_the_others(small_service: SmallService,
     assert "1-damaged.jsonl" in both.stderr
     assert both.stdout.startswith("mended order")
     assert answers(small_service.url)
+    given_up = recover(runner.journal, "--forget")
+    assert (given_up.returncode, damaged.exists()) == (0, False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 
 from proofload.drive.faults.recipe import Recipe, Step, carry_out, carry_out_step
@@ -25,7 +25,10 @@ class Driver(Protocol):
         ...
 
     def undo_recipe(self, kind: str) -> Recipe:
-        """Return, as JSON-able data, how any process can mend a fault of this kind, twice without harm."""
+        """Return, as JSON-able data, how any process can mend a fault of this kind, twice without harm.
+
+        Asked before the fault is applied, in a thread; it may look at the thing as it is now. Raises FaultError.
+        """
         ...
 
     async def apply(self, kind: str) -> str:
@@ -42,9 +45,10 @@ class StepDriver:
 
     name = "steps"
 
-    def __init__(self, faults: dict[str, tuple[Callable[[], Step], Callable[[], Step]]]) -> None:
+    def __init__(self, faults: Mapping[str, tuple[Callable[[], Step], Callable[[], Step]]]) -> None:
         """Take, for each kind, what makes the step that breaks and the one that mends."""
-        self._faults = faults
+        self._faults = dict(faults)
+        self._recipes: dict[str, Recipe] = {}
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -52,17 +56,19 @@ class StepDriver:
         return tuple(self._faults)
 
     def undo_recipe(self, kind: str) -> Recipe:
-        """Return how any process can mend a fault of this kind."""
-        return {"steps": [self._faults[kind][1]()]}
+        """Return how any process can mend a fault of this kind; `undo` goes by it from here on. May block."""
+        breaking, mending = self._faults[kind]
+        breaking()  # what can't be broken is better known before anything is written down
+        self._recipes[kind] = {"steps": [mending()]}
+        return self._recipes[kind]
 
     async def apply(self, kind: str) -> str:
         """Break the thing."""
-        step = self._faults[kind][0]()
-        return await asyncio.to_thread(carry_out_step, step)
+        return await asyncio.to_thread(carry_out_step, self._faults[kind][0]())
 
     async def undo(self, kind: str) -> str:
-        """Mend the thing."""
-        return await asyncio.to_thread(carry_out, self.undo_recipe(kind))
+        """Mend the thing as it was written down."""
+        return await asyncio.to_thread(carry_out, self._recipes.get(kind) or self.undo_recipe(kind))
 
 
 async def to_its_end(work: Awaitable[_T]) -> _T:

@@ -13,6 +13,7 @@ from proofload.drive.faults.recipe import FaultError
 
 _START_TIMEOUT_S = 30.0
 _END_TIMEOUT_S = 10.0
+_HANDED_OVER_TIMEOUT_S = 2.0
 
 
 class Guard:
@@ -46,11 +47,11 @@ class Guard:
     def dismiss(self) -> None:
         """Tell that all is mended, and wait for the watchdog to end."""
         self._tell("done\n")
-        self._let_go()
+        self._let_go(_END_TIMEOUT_S)
 
     def hand_over(self) -> None:
         """Leave the mending to the watchdog, which goes on trying for a while when we could not."""
-        self._let_go()
+        self._let_go(_HANDED_OVER_TIMEOUT_S)
 
     def _is_ready(self) -> bool:
         output = self._process.stdout
@@ -67,12 +68,12 @@ class Guard:
         assert self._process.stdin is not None
         return self._process.stdin.fileno()
 
-    def _let_go(self) -> None:
+    def _let_go(self, timeout_s: float) -> None:
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         try:
-            self._process.wait(_END_TIMEOUT_S)
+            self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             # It still mends, and ends by itself; we merely stop waiting for it.
             self._process.returncode = 0

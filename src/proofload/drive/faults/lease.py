@@ -75,9 +75,9 @@ class Lease:
 
     async def open(self) -> None:
         """Write the remedy down, start the watchdog, apply the fault and look for it."""
-        recipe = self.driver.undo_recipe(self.kind)
 
         def prepare() -> None:
+            recipe = self.driver.undo_recipe(self.kind)
             self._entry = self.journal.write(
                 fault=self.fault, service=self.service, driver=self.driver.name, kind=self.kind, recipe=recipe
             )

@@ -2,7 +2,8 @@
 
 A recipe is `{"steps": [step, ...]}`, carried out in order; every step may be carried out twice without harm:
 
-- `{"do": "run", "command": [...], "folder": "/"}`: a program and its arguments, never a shell line
+- `{"do": "run", "command": [...], "folder": "/", "already": [...]}`: a program and its arguments, never a shell line;
+  where it fails and prints one of the texts in `already`, what it was to do was done before
 - `{"do": "order", "socket": "/path", "request": {...}}`: one JSON line over a Unix socket, a reply with `"ok": true`
 - `{"do": "http", "method": "DELETE", "url": "http://...", "body": null, "expected": [200, 404]}`
 """
@@ -35,13 +36,14 @@ class FaultError(ToolError):
     """A fault could not be applied or mended. The text says what was tried and what came of it."""
 
 
-def run_step(command: Sequence[str]) -> Step:
+def run_step(command: Sequence[str], already: Sequence[str] = ()) -> Step:
     """Return a step that runs a program. Raises FaultError where there is none of that name."""
     program = shutil.which(command[0])
     if program is None:
         raise FaultError(f"fault command: got {command[0]!r}, expected a program; there is none of that name on PATH")
     # The full path and the folder: whoever mends may have another PATH and stand elsewhere.
-    return {"do": "run", "command": [str(Path(program).absolute()), *command[1:]], "folder": str(Path.cwd())}
+    command = [str(Path(program).absolute()), *command[1:]]
+    return {"do": "run", "command": command, "folder": str(Path.cwd()), "already": list(already)}
 
 
 def order_step(control: str, **request: Any) -> Step:
@@ -74,7 +76,16 @@ def carry_out_step(step: Mapping[str, Any]) -> str:
 
 def _run(step: Mapping[str, Any]) -> str:
     command = [str(part) for part in step["command"]]
-    folder = step.get("folder") or "/"
+    status, printed = run(command, str(step.get("folder") or "/"))
+    if status != 0 and any(text in printed for text in step.get("already", ())):
+        return f"{_told(command)}: done before"
+    if status != 0:
+        raise FaultError(f"{_told(command)}: exit status {status}; it printed {printed[-500:]!r}")
+    return f"{_told(command)}: exit status 0"
+
+
+def run(command: Sequence[str], folder: str = "/") -> tuple[int, str]:
+    """Return exit status and output of a program. Raises FaultError where it is not done in time."""
     # A file, not a pipe: a command that leaves a service behind leaves it our pipe too, and its end would never come.
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
@@ -92,10 +103,7 @@ def _run(step: Mapping[str, Any]) -> str:
             process.wait()
             raise FaultError(f"{_told(command)}: not done after {_RUN_TIMEOUT_S:g} s") from error
         output.seek(0)
-        printed = output.read(_LONGEST_ANSWER_BYTES).decode(errors="replace").strip()
-    if status != 0:
-        raise FaultError(f"{_told(command)}: exit status {status}; it printed {printed[-500:]!r}")
-    return f"{_told(command)}: exit status 0"
+        return status, output.read(_LONGEST_ANSWER_BYTES).decode(errors="replace").strip()
 
 
 def ask(control: str, request: Mapping[str, Any], timeout_s: float = _ANSWER_TIMEOUT_S) -> dict[str, Any]:
