@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
+from rich.style import Style
 from rich.text import Text
 
 from proofload.core.units import NS_PER_SECOND, format_duration
@@ -17,10 +17,12 @@ from proofload.judge.verdict import Outcome
 from proofload.report.terminal import STYLES
 from proofload.report.view import safe
 
-_REFRESH_PER_SECOND = 4
+_SECONDS_BETWEEN = 0.5
 _WAITING = "waiting for its turn"
 _LINES_AROUND = 3
 """The summary below the cases, the line that tells of hidden ones, and the cursor's."""
+_NARROWEST = 10
+_GAP = "  "
 
 
 @dataclass(slots=True)
@@ -36,7 +38,10 @@ class _State:
 
 
 class LiveView:
-    """Hears what the cases of a run do, and shows it: `with LiveView(...) as audience: ...`."""
+    """Hears what the cases of a run do, and shows it: `with LiveView(...) as audience: ...`.
+
+    It draws by hand: a table of Rich takes 2.5 ms to draw, and a request that is due meanwhile would wait for it.
+    """
 
     def __init__(self, cases: Sequence[str], console: Console, now_ns: Callable[[], int]) -> None:
         self._console = console
@@ -46,21 +51,23 @@ class LiveView:
         self._states = {case: _State() for case in cases}
         self._width = max((len(case) for case in cases), default=0)
         # A dumb terminal can't draw over what it showed: it gets lines, like a pipe.
-        self._draws = console.is_terminal and not console.is_dumb_terminal
-        self._live = Live(
-            console=console, get_renderable=self._table, refresh_per_second=_REFRESH_PER_SECOND, transient=True
-        )
+        self._draws = console.is_terminal and not console.is_dumb_terminal and not console.quiet
+        self._drawn = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep_drawing, name="live view", daemon=True)
 
     def __enter__(self) -> LiveView:
         if self._draws:
-            self._live.start()
+            self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over.set()
         if self._draws:
-            self._live.stop()
+            self._thread.join()
+            self._draw([])
 
     def doing(self, case_id: str, what: str, until_ns: int | None = None) -> None:
         """Hear that a case does or waits for something, until an instant where one is known."""
@@ -85,10 +92,55 @@ class LiveView:
             requests = state.requests
         self._line(case_id, f"{outcome} after {_requests(requests)}")
 
+    def lines(self) -> list[str]:
+        """Return the table as it stands now, a text of the console's width for each line."""
+        with self._lock:
+            shown = [(case, self._states[case]) for case in self._fitting()]
+            rows = [
+                (case, *self._told(state), self._left(state.until_ns), _requests(state.requests, ""))
+                for case, state in shown
+            ]
+            ended = sum(state.outcome is not None for state in self._states.values())
+            requests = sum(state.requests for state in self._states.values())
+            hidden = len(self._states) - len(shown)
+        if hidden:
+            rows.append(("…", f"and {hidden} more", "dim", "", ""))
+        elapsed = format_duration(self._elapsed_s() * NS_PER_SECOND)
+        rows.append(("", f"{ended} of {len(self._states)} ended, {elapsed}", "dim", "", _requests(requests)))
+        # Seconds left and requests have columns of their own: a long text must not push them out of sight.
+        left_width, sent_width = (max(len(row[i]) for row in rows) for i in (3, 4))
+        room = self._console.width - self._width - left_width - sent_width - 3 * len(_GAP) - 1
+        return [
+            _GAP.join(
+                (
+                    f"{safe(case):<{self._width}}",
+                    self._styled(_cut(what, max(_NARROWEST, room)), style),
+                    f"{left:>{left_width}}",
+                    f"{sent:>{sent_width}}",
+                )
+            )
+            for case, what, style, left, sent in rows
+        ]
+
     def _line(self, case_id: str, text: str) -> None:
         if not self._draws:
             line = f"[{self._elapsed_s():>4}s] {safe(case_id):<{self._width}}  {safe(text)}"
             self._console.print(Text(line), soft_wrap=True, highlight=False)
+
+    def _keep_drawing(self) -> None:
+        try:
+            while not self._over.wait(_SECONDS_BETWEEN):
+                self._draw(self.lines())
+        except (OSError, ValueError):
+            # The terminal is gone; the run is not, and its report goes elsewhere.
+            return
+
+    def _draw(self, lines: list[str]) -> None:
+        """Draw over what was drawn before: up to its first line, each line anew, nothing below."""
+        up = f"\x1b[{self._drawn}F" if self._drawn else ""
+        self._drawn = len(lines)
+        self._console.file.write(up + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
+        self._console.file.flush()
 
     def _elapsed_s(self) -> int:
         return (self._now_ns() - self._began_ns) // NS_PER_SECOND
@@ -97,33 +149,18 @@ class LiveView:
         left_ns = 0 if until_ns is None else until_ns - self._now_ns()
         return f"{_whole_seconds(left_ns)} left" if left_ns > 0 else ""
 
-    def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False, show_header=False, expand=True)
-        table.add_column(no_wrap=True)
-        table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-        # Seconds left and requests have columns of their own: a long text must not push them out of sight.
-        table.add_column(justify="right", no_wrap=True)
-        table.add_column(justify="right", no_wrap=True)
-        with self._lock:
-            shown = self._fitting()
-            for case in shown:
-                state = self._states[case]
-                sent = _requests(state.requests) if state.requests else ""
-                table.add_row(Text(safe(case)), self._told(state), Text(self._left(state.until_ns)), Text(sent))
-            hidden = len(self._states) - len(shown)
-            if hidden:
-                table.add_row(Text("…"), Text(f"and {hidden} more", style="dim"))
-            ended = sum(state.outcome is not None for state in self._states.values())
-            requests = sum(state.requests for state in self._states.values())
-        summary = f"{ended} of {len(self._states)} ended, {format_duration(self._elapsed_s() * NS_PER_SECOND)}"
-        table.add_row(Text(""), Text(summary, style="dim"), Text(""), Text(_requests(requests), style="dim"))
-        return table
-
-    def _told(self, state: _State) -> Text:
+    def _told(self, state: _State) -> tuple[str, str]:
+        """Return what is told of a case, and its style."""
         if state.outcome is not None:
-            return Text(state.outcome.name, style=STYLES[state.outcome])
-        style = "" if state.is_running else "dim"
-        return Text(safe(state.what), style=style)
+            return state.outcome.name, STYLES[state.outcome]
+        return safe(state.what), "" if state.is_running else "dim"
+
+    def _styled(self, text: str, style: str) -> str:
+        system = self._console.color_system
+        if not style or system is None:
+            return text
+        parsed = Style.parse(style)
+        return (parsed.without_color if self._console.no_color else parsed).render(text)
 
     def _fitting(self) -> list[str]:
         """Return the cases that fit the terminal's height, in their order: those that run go before all others."""
@@ -133,8 +170,13 @@ class LiveView:
         return [case for case in self._states if case in chosen]
 
 
-def _requests(count: int) -> str:
-    return f"{count:,} request{'' if count == 1 else 's'}"
+def _cut(text: str, width: int) -> str:
+    """Return `text` in exactly `width` cells."""
+    return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
+
+
+def _requests(count: int, none: str = "0 requests") -> str:
+    return f"{count:,} request{'' if count == 1 else 's'}" if count else none
 
 
 def _whole_seconds(duration_ns: int) -> str:
