@@ -229,9 +229,11 @@ def test_a_queue_where_the_policy_is_to_reject() -> None:
     book = Book()
     rows = [book.add(number, 105 * (number + 1)) for number in range(4)]
     found = book.judge(120, bursts=[rows])
-    assert failed(found) == {"lock.waits_silently"}
+    assert found["lock.waits_silently"].outcome is Outcome.INCONCLUSIVE
+    again = [book.add(5000 + number, 5000 + 105 * (number + 1)) for number in range(4)]
+    assert failed(book.judge(140, bursts=[rows, again])) == {"lock.waits_silently"}
     waiting = POLICY.model_copy(update={"on_contention": "wait"})
-    assert failed(book.judge(120, policy=waiting, bursts=[rows])) == set()
+    assert failed(book.judge(140, policy=waiting, bursts=[rows, again])) == set()
 
 
 def test_nothing_that_reached_the_lock_is_inconclusive() -> None:

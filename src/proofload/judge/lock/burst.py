@@ -9,6 +9,7 @@ from proofload.judge.lock.effects import Attempt, Effect, told
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import LockPolicy
 
+_LEAST_QUEUED = 8
 _LOOK = "whether the lock is taken in one atomic step, shared by all workers, and lasts as long as the operation"
 
 
@@ -33,7 +34,7 @@ def judge_bursts(policy: LockPolicy, bursts: Sequence[Sequence[Attempt]], needed
             continue
         crowded = _crowd(done, policy.holds_at_least or 0)
         if crowded:
-            return [_two(policy, crowded, len(burst), len(bursts), needed), _waits(policy, queued, len(bursts), needed)]
+            return [_two(policy, crowded, len(burst), len(bursts), needed), _waits(policy, [], bursts, needed)]
         if len(done) >= 3 and not refused and _staircase(done, policy.holds_at_least or 0):
             queued.append(done)
         elif len(done) > 1:
@@ -48,7 +49,7 @@ def judge_bursts(policy: LockPolicy, bursts: Sequence[Sequence[Attempt]], needed
     else:
         says = f"exactly one of N succeeded in {lone} of {len(bursts)} bursts"
         first = held(rule, says + (f" ({unsure[0]} in another)" if unsure else ""), examined=lone, needed=needed)
-    return [first, _waits(policy, queued, len(bursts), needed)]
+    return [first, _waits(policy, queued, bursts, needed)]
 
 
 def _crowd(done: Sequence[Attempt], hold_ns: int) -> list[Attempt]:
@@ -101,8 +102,15 @@ def _two(policy: LockPolicy, crowded: Sequence[Attempt], size: int, bursts: int,
     )
 
 
-def _waits(policy: LockPolicy, queued: Sequence[Sequence[Attempt]], bursts: int, needed: int) -> Finding:
+def _waits(
+    policy: LockPolicy, queued: Sequence[Sequence[Attempt]], bursts: Sequence[Sequence[Attempt]], needed: int
+) -> Finding:
     rule = "lock.waits_silently"
+    refused = any(one.effect is Effect.CONTENDED for burst in bursts for one in burst)
+    if queued and (refused or sum(len(done) for done in queued) < _LEAST_QUEUED):
+        # A network that delays each by just so much looks the same; it can't go on doing so.
+        says = f"all {len(queued[0])} of a burst succeeded one after the other: a queue, or delays on the way"
+        return Finding(rule, Outcome.INCONCLUSIVE, says, len(bursts), needed)
     if queued:
         done = queued[0]
         first_ns = min(one.exchange.sent_ns for one in done)
@@ -111,11 +119,11 @@ def _waits(policy: LockPolicy, queued: Sequence[Sequence[Attempt]], bursts: int,
             Outcome.FAIL,
             f"all {len(done)} operations of a burst succeeded one after the other, where the policy is to reject with "
             f"{policy.status}",
-            bursts,
+            len(bursts),
             needed,
             rows=tuple(one.exchange.row for one in done[:10]),
             shown=tuple(told(one, first_ns) for one in sorted(done, key=lambda one: one.exchange.done_ns)[:8]),
             look_at="a lock that blocks, or is retried within the request",
             figures={"bursts": len(queued)},
         )
-    return held(rule, "no burst was worked off in a queue", examined=bursts, needed=needed)
+    return held(rule, "no burst was worked off in a queue", examined=len(bursts), needed=needed)

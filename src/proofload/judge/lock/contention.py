@@ -72,37 +72,57 @@ def judge_contention(
 
 
 def judge_status(policy: LockPolicy, found: Sequence[Attempt]) -> Finding:
-    """Return `lock.wrong_status`: what overlaps another operation of its user is done, or refused as declared.
+    """Return `lock.wrong_status`: what meets a held lock is refused as declared, and never with a 500.
 
-    Broken by an answer that bears the contention code under another status, by a 500, by the declared status without
-    any code, and for a deposit (which nothing else can refuse) by a 409 or 423.
+    Broken by an answer that bears the contention code under another status; and by a 500, the declared status without
+    any code, or for a deposit (which nothing else can refuse) a 409 or 423, while the lock was surely held. Where it
+    only may have been held, such an answer leaves the rule INCONCLUSIVE.
     """
     rule = "lock.wrong_status"
     wrong: list[Attempt] = []
+    unsure: list[Attempt] = []
     contended = 0
     for of_user in by_user(found).values():
+        maybe = _overlapping(of_user)
         holders = _Holders([(one.exchange.sent_ns, one.exchange.done_ns, one) for one in of_user if one.could_hold])
-        pairs = _overlapping(of_user)
+        cores = _surely_held(policy, of_user)
         for one in of_user:
             contended += one.effect is Effect.CONTENDED
-            if _wrongly_told(policy, one, one.exchange.row in pairs or (not one.could_hold and _meets(holders, one))):
+            if one.effect is Effect.CONTENDED and one.exchange.status != policy.status:
                 wrong.append(one)
+            elif _suspicious(policy, one):
+                begin, end = one.exchange.sent_ns, one.exchange.done_ns
+                if any(low <= begin and end <= high and holder is not one for low, high, holder in cores):
+                    wrong.append(one)
+                elif one.exchange.row in maybe or (not one.could_hold and holders.overlap(begin, end)):
+                    unsure.append(one)
     promised = f"{policy.status}" + (f" {policy.code}" if policy.code else "")
-    if wrong:
-        zero_ns = wrong[0].exchange.sent_ns
+    some = wrong or unsure
+    if some:
+        says = f"{len(some)} answers to concurrent operations of one user are neither done nor {promised}"
         return Finding(
             rule,
-            Outcome.FAIL,
-            f"{len(wrong)} answers to concurrent operations of one user are neither done nor {promised}",
-            contended + len(wrong),
-            rows=tuple(one.exchange.row for one in wrong[:10]),
-            shown=tuple(told(one, zero_ns) for one in wrong[:_NAMED]),
+            Outcome.FAIL if wrong else Outcome.INCONCLUSIVE,
+            says if wrong else f"{says}, though nothing proves that they met a held lock",
+            contended + len(some),
+            rows=tuple(one.exchange.row for one in some[:10]),
+            shown=tuple(told(one, some[0].exchange.sent_ns) for one in some[:_NAMED]),
             look_at="how the failure to take the lock is turned into an answer",
-            figures={"count": len(wrong)},
+            figures={"count": len(some)},
         )
     if policy.on_contention == "wait" and not contended:
         return Finding(rule, Outcome.SKIPPED, "the policy is to wait, and nothing was refused")
     return held(rule, f"all {contended} contention answers are {promised}", examined=contended)
+
+
+def _surely_held(policy: LockPolicy, of_user: Sequence[Attempt]) -> list[tuple[int, int, Attempt]]:
+    """Return when the lock was surely held, by whom: the middle that every hold inside an interval must cover."""
+    hold = policy.holds_at_least or 0
+    return [
+        (one.exchange.done_ns - hold, one.exchange.sent_ns + hold, one)
+        for one in of_user
+        if one.effect is Effect.DONE and one.exchange.done_ns - one.exchange.sent_ns < 2 * hold
+    ]
 
 
 def _spans(policy: LockPolicy, of_user: Sequence[Attempt], grace_ns: int) -> list[tuple[int, int, Attempt]]:
@@ -232,15 +252,10 @@ def _overlapping(of_user: Sequence[Attempt]) -> set[int]:
     return rows
 
 
-def _meets(holders: _Holders, one: Attempt) -> bool:
-    return holders.overlap(one.exchange.sent_ns, one.exchange.done_ns)
-
-
-def _wrongly_told(policy: LockPolicy, one: Attempt, overlaps: bool) -> bool:
+def _suspicious(policy: LockPolicy, one: Attempt) -> bool:
+    """Say whether the answer is one that a held lock must not give."""
     status = one.exchange.status
-    if one.effect is Effect.CONTENDED:
-        return status != policy.status
-    if not overlaps or not status:
+    if one.effect in (Effect.DONE, Effect.CONTENDED, Effect.NONE, Effect.UNKNOWN):
         return False
     uncoded = policy.code is not None and one.exchange.body is not None and one.code is None
     if status == 500 != policy.status or (status == policy.status and uncoded):

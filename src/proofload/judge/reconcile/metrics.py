@@ -50,6 +50,11 @@ class _Line:
         return max(0, self.counted - self.span.surely - self.span.maybe - self.unanswered - (self.foreign or 0))
 
     @property
+    def scale(self) -> int:
+        """Return what the declared bound is a share of: it must not shrink where less is sure."""
+        return max(1, self.span.surely + self.span.maybe)
+
+    @property
     def blur(self) -> int:
         """Return how many requests could be missing, or too many, without being seen."""
         return self.span.maybe + self.unanswered + (self.foreign or 0)
@@ -150,8 +155,8 @@ def _monotonic(diff: CounterDiff, faults: Sequence[FaultSpan], readings: Sequenc
 
 def _compare(policy: MetricsPolicy, lines: Sequence[_Line], diff: CounterDiff, needed: int) -> list[Finding]:
     examined = sum(line.span.surely for line in lines)
-    short = [line for line in lines if line.missing > policy.error_bound * max(1, line.span.surely)]
-    long = [line for line in lines if line.excess > policy.error_bound * max(1, line.span.surely)]
+    short = [line for line in lines if line.missing > policy.error_bound * line.scale]
+    long = [line for line in lines if line.excess > policy.error_bound * line.scale]
     doubled = _exactly_doubled(lines)
     altered: list[_Line] = []
     for place in sorted({line.key[0] for line in short} & {line.key[0] for line in long}):
