@@ -118,13 +118,17 @@ class Clients:
                 "-r",
                 "1000",
                 "-t",
-                f"{max(2, round(seconds))}s",
+                f"{max(4, round(seconds))}s",
                 "--loglevel",
                 "ERROR",
             ]
         )
         if not outcome.error:
-            (told,) = json.loads(text[text.index("[") :])
+            lines = json.loads(text[text.index("[") :])
+            if not lines:
+                outcome.error = "no request was made in time"
+                return outcome
+            (told,) = lines
             took = told["last_request_timestamp"] - told["start_time"]
             outcome.per_second = told["num_requests"] / max(took, 1e-9)
             outcome.cpu_us = _per(outcome.cpu_us, told["num_requests"])

@@ -28,6 +28,8 @@ from _clients import Clients, Outcome
 from _server import Server, nginx
 
 CONNECTIONS = 50
+BUSY = 2.5
+"""Load average over five minutes, above which others must have been at work: server and client make two at most."""
 console = Console(width=int(os.environ.get("COLUMNS", "110")), highlight=False)
 
 
@@ -72,6 +74,11 @@ def main() -> int:
             measures = compare(outcomes) + other_measures(clients, server, scale)
     show(outcomes, measures)
     took = time.monotonic() - began
+    busy = os.getloadavg()[1]
+    if busy > BUSY:
+        console.print(
+            f"[yellow]the machine was busy with other things as well (load {busy:.1f}): repeat this when it is not"
+        )
     console.print(f"{len(cores)} cores, {platform.machine()}, Python {platform.python_version()}, {took:.0f} s in all")
     if options.json:
         content = {
