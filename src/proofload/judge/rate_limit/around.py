@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 
 from proofload.core.units import NS_PER_SECOND, format_duration
 from proofload.judge.models.attempts import FAR_NS, Ints, Kind
-from proofload.judge.rate_limit.fields import column, retry_column
 from proofload.judge.rate_limit.models import can_judge
 from proofload.judge.rate_limit.trace import Scene, attempts_of, by_key, kinds
 from proofload.judge.rate_limit.words import steps
@@ -127,15 +126,15 @@ def judge_promised_reset(scene: Scene, rows: ArrayLike) -> list[Finding]:
 
 def _promised_ns(scene: Scene, rows: Ints) -> Ints:
     """Return the monotonic instant from which each answer promised admission; FAR_NS where it promised nothing."""
-    names, history = scene.policy.headers, scene.history
+    names = scene.policy.headers
     promised = np.full(len(rows), FAR_NS, dtype=np.int64)
-    done = history.numbers("done_ns")[rows].astype(np.int64)
+    done = scene.history.numbers("done_ns")[rows].astype(np.int64)
     if names.retry_after:
-        _, delta, _ = retry_column(history, names.retry_after, rows)
+        _, delta, _ = scene.fields.retry(names.retry_after, rows)
         given = delta < FAR_NS
         promised[given] = (done + delta)[given]
     if names.reset:
-        found = column(history, names.reset, rows)
+        found = scene.fields.column(names.reset, rows)
         if names.reset_unit == "delta_seconds":
             usable = found.whole & (found.values >= 0) & (found.values < 10**8)
             at = done + np.where(usable, found.values, 0) * NS_PER_SECOND

@@ -33,7 +33,32 @@ class Column:
         return str(history.frame[HEADER_PREFIX + self.name.lower()][row])
 
 
-def column(history: History, name: str, rows: Ints) -> Column:
+class Fields:
+    """The header fields of one history as numbers; each is read once, for all rows."""
+
+    __slots__ = ("_columns", "_history", "_retries")
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._columns: dict[str, Column] = {}
+        self._retries: dict[str, tuple[Flags, Ints, Ints]] = {}
+
+    def column(self, name: str, rows: Ints) -> Column:
+        """Return a header as whole numbers on some rows."""
+        if name not in self._columns:
+            self._columns[name] = _column(self._history, name, np.arange(len(self._history)))
+        every = self._columns[name]
+        return Column(name, every.present[rows], every.whole[rows], every.values[rows])
+
+    def retry(self, name: str, rows: Ints) -> tuple[Flags, Ints, Ints]:
+        """Return whether the field is present, its delay and its wall-clock time in ns, FAR_NS where not so given."""
+        if name not in self._retries:
+            self._retries[name] = _retry_column(self._history, name, np.arange(len(self._history)))
+        present, delta, wall = self._retries[name]
+        return present[rows], delta[rows], wall[rows]
+
+
+def _column(history: History, name: str, rows: Ints) -> Column:
     """Return a header as whole numbers; what follows a comma or semicolon (`100, 100;w=60`) is left aside."""
     full = HEADER_PREFIX + name.lower()
     if full not in history.frame.columns:
@@ -66,9 +91,8 @@ def retry_after_ns(text: str) -> tuple[str, int] | None:
     return "wall", int(moment.timestamp()) * NS_PER_SECOND
 
 
-def retry_column(history: History, name: str, rows: Ints) -> tuple[Flags, Ints, Ints]:
-    """Return whether the field is present, its delay and its wall-clock time in ns, FAR_NS where not so given."""
-    found = column(history, name, rows)
+def _retry_column(history: History, name: str, rows: Ints) -> tuple[Flags, Ints, Ints]:
+    found = _column(history, name, rows)
     # Ten digits are three centuries; more would not fit in nanoseconds, and tells nobody anything.
     whole = found.whole & (found.values >= 0) & (found.values < 10**9)
     delta = np.where(whole, np.where(whole, found.values, 0) * NS_PER_SECOND, FAR_NS)

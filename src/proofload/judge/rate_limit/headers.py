@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from proofload.core.units import NS_PER_SECOND, format_duration
 from proofload.judge.models.attempts import FAR_NS, Ints
-from proofload.judge.rate_limit.fields import Column, column, retry_column
+from proofload.judge.rate_limit.fields import Column
 from proofload.judge.rate_limit.ietf import judge_ietf
 from proofload.judge.rate_limit.models import can_judge
 from proofload.judge.rate_limit.told import ToldKey, tell_key
@@ -47,7 +47,7 @@ def judge_headers(scene: Scene, rows: ArrayLike, *, needed: int | None = None) -
     least = scene.policy.limit if needed is None else needed
     findings = [_present(scene, chosen, least)] if any((names.limit, names.remaining, names.reset)) else []
     if names.limit:
-        findings.append(_limit(scene, chosen, column(scene.history, names.limit, chosen), least))
+        findings.append(_limit(scene, chosen, scene.fields.column(names.limit, chosen), least))
     if names.retry_after:
         findings.append(_retry_present(scene, chosen))
     reason = can_judge(scene)
@@ -82,7 +82,7 @@ def _present(scene: Scene, rows: Ints, needed: int) -> Finding:
     for name in (names.limit, names.remaining, names.reset):
         if name is None:
             continue
-        gone = np.flatnonzero(~column(scene.history, name, rows).present)
+        gone = np.flatnonzero(~scene.fields.column(name, rows).present)
         if len(gone):
             row = int(rows[gone[0]])
             statuses = sorted({int(status) for status in scene.history.numbers("status")[rows[gone]]})
@@ -108,7 +108,7 @@ def _retry_present(scene: Scene, rows: Ints) -> Finding:
     name = scene.policy.headers.retry_after
     assert name is not None
     rejected = rows[scene.history.numbers("status")[rows] == scene.policy.status]
-    present, delta, wall = retry_column(scene.history, name, rejected)
+    present, delta, wall = scene.fields.retry(name, rejected)
     unusable = np.flatnonzero(~present | ((delta == FAR_NS) & (wall == FAR_NS)))
     if len(unusable):
         row = int(rejected[unusable[0]])
@@ -124,7 +124,7 @@ def _remaining(scene: Scene, told: Sequence[ToldKey], needed: int) -> Finding:
     examined = times = 0
     first: tuple[ToldKey, int, Column] | None = None
     for one in told:
-        found = column(scene.history, name, one.rows)
+        found = scene.fields.column(name, one.rows)
         outside = (found.values < one.remaining_lo) | (found.values > one.remaining_hi)
         wrong = np.flatnonzero(found.present & (~found.whole | outside))
         examined += int(np.count_nonzero(found.whole))
@@ -150,7 +150,7 @@ def _distinct(scene: Scene, told: Sequence[ToldKey]) -> list[Finding]:
         return []
     most = 0
     for one in told:
-        found = column(scene.history, name, one.rows)
+        found = scene.fields.column(name, one.rows)
         use = np.flatnonzero(found.whole & ~one.rejected & (one.window >= 0))
         order = use[np.lexsort((one.rows[use], found.values[use], one.window[use]))]
         same = (one.window[order][1:] == one.window[order][:-1]) & (found.values[order][1:] == found.values[order][:-1])
@@ -175,7 +175,7 @@ def _reset(scene: Scene, rows: Ints, told: Sequence[ToldKey]) -> list[Finding]:
     unit = scene.policy.headers.reset_unit
     if scene.anchor is None and unit != "delta_seconds":
         return [Finding(RESET, Outcome.INCONCLUSIVE, f"{name} can't be compared: the run has no wall-clock anchor")]
-    found = column(scene.history, name, rows)
+    found = scene.fields.column(name, rows)
     bad = np.flatnonzero(found.present & ~found.whole)
     if len(bad):
         row = int(rows[bad[0]])
@@ -249,7 +249,7 @@ def _reset_true(scene: Scene, name: str, told: Sequence[ToldKey]) -> Finding:
     examined = times = 0
     worst: tuple[ToldKey, int, int] | None = None
     for one in told:
-        found = column(scene.history, name, one.rows)
+        found = scene.fields.column(name, one.rows)
         low, high = _as_instants(scene, one, found.values)
         stray = slack.rounding_ns + slack.clock_ns
         early, late = one.end_lo_ns - stray - high, low - stray - one.end_hi_ns
@@ -264,7 +264,7 @@ def _reset_true(scene: Scene, name: str, told: Sequence[ToldKey]) -> Finding:
         return held(RESET, f"{name} names the end of the window", examined=examined)
     one, place, off_ns = worst
     row = int(one.rows[place])
-    got = column(scene.history, name, one.rows).text(scene.history, row)
+    got = scene.fields.column(name, one.rows).text(scene.history, row)
     side = "before" if off_ns < 0 else "after"
     by = format_duration(abs(off_ns))
     says = f"{name} is {got} on row {row}: at least {by} {side} the window ends, rounding and slack allowed for"
@@ -282,7 +282,7 @@ def _retry_true(scene: Scene, told: Sequence[ToldKey]) -> Finding:
     examined = 0
     for one in told:
         use = np.flatnonzero(one.rejected)
-        _, delta, wall = retry_column(scene.history, name, one.rows[use])
+        _, delta, wall = scene.fields.retry(name, one.rows[use])
         at_lo, at_hi = np.full(len(use), FAR_NS, dtype=np.int64), np.full(len(use), FAR_NS, dtype=np.int64)
         given = delta < FAR_NS
         at_lo[given], at_hi[given] = (one.sent_ns[use] + delta)[given], (one.done_ns[use] + delta)[given]

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from proofload.core.clock import Anchor
 from proofload.judge.models.attempts import Attempts, Ints, Kind, Slack
+from proofload.judge.rate_limit.fields import Fields
 from proofload.plan.policies import RateLimitPolicy
 from proofload.record.exchange import NEVER_NS, Ending
 from proofload.record.fault_edge import FaultSpan
@@ -34,6 +35,12 @@ class Scene:
     """Answers from 400 up that come from behind the limiter, such as the 401 of a login with a wrong password."""
     excused: tuple[FaultSpan, ...] = ()
     """Spans in which the limiter could not work (its store was down): what was decided there may not be counted."""
+    fields: Fields = field(init=False, repr=False, compare=False)
+    """The header fields of the history, each read once."""
+
+    def __post_init__(self) -> None:
+        """Make a reader of header fields for the history."""
+        object.__setattr__(self, "fields", Fields(self.history))
 
     @property
     def allowance(self) -> Slack:
