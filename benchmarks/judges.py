@@ -191,9 +191,7 @@ def main():
     sizes = [int(size) for size in asked.sizes.split(",")]
     core = min(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})
-    print(
-        f"Python {platform.python_version()}, one core of {os.cpu_count()}; processor seconds, median of {asked.rounds}\n"
-    )
+    print(f"Python {platform.python_version()}, processor seconds on one core, median of {asked.rounds}\n")
     print(f"{'judge':30}" + "".join(f"{size:>13,}" for size in sizes) + f"{'ns a row, last':>16}")
     everything = {}
     for name, (build, judge) in judges.items():
