@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,12 @@ from tests.integration.faults.world import SmallService, StartRunner, System, al
 
 # What the issue promises for a runner killed while a service is stopped.
 PROMISED_S = 10
+
+RESTART = """
+import socket, sys
+line = socket.socket(socket.AF_UNIX); line.connect(sys.argv[1]); line.sendall(b'{"do": "start", "service": "order"}\\n')
+assert b'"ok": true' in line.makefile("rb").readline()
+"""
 
 pytestmark = pytest.mark.xdist_group("faults")
 
@@ -64,6 +73,38 @@ def test_signals_do_not_turn_a_watchdog_from_its_purpose(
         os.kill(watchdog, number)
     runner.kill()
     eventually(lambda: answers(small_service.url), PROMISED_S, "the service is up again")
+    (ignored,) = re.findall(r"SigIgn:\s*(\S+)", Path(f"/proc/{small_service.pid}/status").read_text())
+    assert not int(ignored, 16) & 1 << signal.SIGTERM - 1, "what the watchdog starts can still be ended in order"
+
+
+def test_a_child_of_the_runner_that_lives_on_does_not_hide_its_end(
+    small_service: SmallService, start_runner: StartRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WITH_CHILD", "1")
+    runner = start_runner("command", "stop", small_service.url, stop=small_service.stop, start=small_service.start)
+    child = int(runner.first_line.removeprefix("held "))
+    runner.process.kill()
+    try:
+        eventually(lambda: answers(small_service.url), PROMISED_S, "the service is up again")
+        assert alive(child)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        runner.process.communicate()
+
+
+def test_a_system_that_ended_as_a_whole_leaves_nothing_to_mend(
+    system: System, start_runner: StartRunner, tmp_path: Path
+) -> None:
+    health = system.services["order"] + "/health"
+    control = tmp_path / "control.sock"
+    control.symlink_to(system.control)
+    runner = start_runner("supervised", "stop", health, control=str(control), service="order")
+    control.unlink()
+    runner.kill()
+    (path,) = runner.journal.glob("*.jsonl")
+    eventually(lambda: "ended with it" in path.read_text(), PROMISED_S, "the watchdog says that nobody is there")
+    subprocess.run([sys.executable, "-c", RESTART, system.control], check=True)
+    assert answers(health)
 
 
 def test_arguments_are_passed_as_they_stand(

@@ -21,13 +21,13 @@ class Guard:
 
     def __init__(self, entry: Path, due_ns: int) -> None:
         """Start the watchdog and return once it watches. Raises FaultError where it does not come up."""
-        command = [sys.executable, "-m", "proofload.drive.faults.watchdog", str(entry), str(os.getpid()), str(due_ns)]
+        # -P: what lies in the folder that we stand in is not to be imported in place of our own modules.
+        watching = [sys.executable, "-P", "-m", "proofload.drive.faults.watchdog"]
         self._process = subprocess.Popen(
-            command,
+            [*watching, str(entry), str(os.getpid()), str(due_ns)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            cwd="/",
             start_new_session=True,  # what ends the runner's session or group is not to end this
         )
         if not self._is_ready():

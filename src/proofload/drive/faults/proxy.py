@@ -10,7 +10,10 @@ from proofload.drive.faults.recipe import http_step
 
 
 class ProxyDriver(StepDriver):
-    """Puts a rule into a running proxy and takes it out again. See `http_proxy.rules` for what each kind does."""
+    """Puts a rule into a running proxy and takes it out again. See `http_proxy.rules` for what each kind does.
+
+    Rules live in the proxy's memory: with a proxy that has ended, its faults have.
+    """
 
     name = "proxy"
 
@@ -22,7 +25,7 @@ class ProxyDriver(StepDriver):
             {
                 kind: (
                     partial(http_step, "PUT", f"{control}/faults/{kind}", {"kind": kind, **rule}),
-                    partial(http_step, "DELETE", f"{control}/faults/{kind}"),
+                    partial(http_step, "DELETE", f"{control}/faults/{kind}", may_be_gone=True),
                 )
                 for kind in KINDS
             }

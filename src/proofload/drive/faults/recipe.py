@@ -6,6 +6,8 @@ A recipe is `{"steps": [step, ...]}`, carried out in order; every step may be ca
   where it fails and prints one of the texts in `already`, what it was to do was done before
 - `{"do": "order", "socket": "/path", "request": {...}}`: one JSON line over a Unix socket, a reply with `"ok": true`
 - `{"do": "http", "method": "DELETE", "url": "http://...", "body": null, "expected": [200, 404]}`
+
+The last two may have `"may_be_gone": true`: where nobody listens any more, what was broken ended with whoever listened.
 """
 
 from __future__ import annotations
@@ -36,6 +38,10 @@ class FaultError(ToolError):
     """A fault could not be applied or mended. The text says what was tried and what came of it."""
 
 
+class GoneError(FaultError):
+    """Nobody listens where an order was to be given."""
+
+
 def run_step(command: Sequence[str], already: Sequence[str] = ()) -> Step:
     """Return a step that runs a program. Raises FaultError where there is none of that name."""
     program = shutil.which(command[0])
@@ -46,14 +52,18 @@ def run_step(command: Sequence[str], already: Sequence[str] = ()) -> Step:
     return {"do": "run", "command": command, "folder": str(Path.cwd()), "already": list(already)}
 
 
-def order_step(control: str, **request: Any) -> Step:
+def order_step(control: str, request: Mapping[str, Any], may_be_gone: bool = False) -> Step:
     """Return a step that gives one order over a control socket."""
-    return {"do": "order", "socket": str(Path(control).absolute()), "request": request}
+    socket_path = str(Path(control).absolute())
+    return {"do": "order", "socket": socket_path, "request": dict(request), "may_be_gone": may_be_gone}
 
 
-def http_step(method: str, url: str, body: Any = None, expected: Sequence[int] = (200, 201, 204)) -> Step:
+def http_step(
+    method: str, url: str, body: Any = None, expected: Sequence[int] = (200, 201, 204), may_be_gone: bool = False
+) -> Step:
     """Return a step that sends one HTTP request, with a JSON body where one is given."""
-    return {"do": "http", "method": method, "url": url, "body": body, "expected": list(expected)}
+    wanted = list(expected)
+    return {"do": "http", "method": method, "url": url, "body": body, "expected": wanted, "may_be_gone": may_be_gone}
 
 
 def carry_out(recipe: Mapping[str, Any]) -> str:
@@ -70,6 +80,10 @@ def carry_out_step(step: Mapping[str, Any]) -> str:
         raise FaultError(f"recipe: got the step {what!r}, expected one of {', '.join(doers)}")
     try:
         return doers[what](step)
+    except GoneError as error:
+        if step.get("may_be_gone"):
+            return f"{error}; what was broken ended with it"
+        raise
     except (OSError, KeyError, TypeError, ValueError, http.client.HTTPException) as error:
         raise FaultError(f"{what}: {type(error).__name__}: {error}") from error
 
@@ -115,6 +129,8 @@ def ask(control: str, request: Mapping[str, Any], timeout_s: float = _ANSWER_TIM
             line.sendall(json.dumps(request).encode() + b"\n")
             with line.makefile("rb") as replies:
                 reply = json.loads(replies.readline(_LONGEST_ANSWER_BYTES) or b"{}")
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise GoneError(f"control socket {control}: nobody listens ({error})") from error
     except (OSError, ValueError) as error:
         raise FaultError(f"control socket {control}: {error}") from error
     if not isinstance(reply, dict) or not reply.get("ok"):
@@ -149,6 +165,10 @@ def send(method: str, url: str, body: Any = None, timeout_s: float = 10.0) -> tu
     except urllib.error.HTTPError as refused:
         with refused:
             return refused.code, refused.read(_LONGEST_ANSWER_BYTES)
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, ConnectionRefusedError):
+            raise GoneError(f"{url}: nobody listens") from error
+        raise
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

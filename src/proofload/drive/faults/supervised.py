@@ -21,8 +21,12 @@ class SupervisedDriver(StepDriver):
     name = "supervised"
 
     def __init__(self, control: str, service: str) -> None:
-        start = partial(order_step, control, do="start", service=service)
-        super().__init__({kind: (partial(order_step, control, do=kind, service=service), start) for kind in _KINDS})
+        def step(kind: str, may_be_gone: bool = False) -> partial[dict[str, Any]]:
+            return partial(order_step, control, {"do": kind, "service": service}, may_be_gone)
+
+        # The services of such a system end with their supervisor: one that is gone has left nothing broken.
+        start = step("start", may_be_gone=True)
+        super().__init__({kind: (step(kind), start) for kind in _KINDS})
         self.control, self.service = control, service
 
     async def status(self) -> dict[str, Any]:

@@ -28,8 +28,9 @@ def main(arguments: list[str]) -> int:
     """Watch, and mend where the runner does not. Return 0 when all is mended, 1 when that failed."""
     entry, runner_pid, due_ns = Path(arguments[0]), int(arguments[1]), int(arguments[2])
     # Whoever ends the runner's group or session may hit us as well; our purpose is just that moment.
+    # A handler, not SIG_IGN: what we start again would inherit that, and could never be ended in order.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda _number, _frame: None)
     why = _watch(runner_pid, due_ns)
     return 0 if why is None or _mend(entry, why) else 1
 
