@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -39,8 +40,13 @@ def sends(*pieces: bytes, then: str = "") -> Misdeed:
     return act
 
 
-def exchange_twice(misdeed: Misdeed, method: str = "GET") -> tuple[list[Exchange], list[Answer], int]:
-    """Send a request that meets the misdeed, then one that meets a good server; return rows, answers, connections."""
+def exchange_twice(
+    misdeed: Misdeed, method: str = "GET", *, parts: bool = False
+) -> tuple[list[Exchange], list[Answer], int]:
+    """Send a request that meets the misdeed, then one that meets a good server; return rows, answers, connections.
+
+    `parts`: the misdeed makes client and server part, and the second request waits for it.
+    """
 
     async def main() -> tuple[list[Exchange], list[Answer], int]:
         requests = connections = 0
@@ -66,12 +72,14 @@ def exchange_twice(misdeed: Misdeed, method: str = "GET") -> tuple[list[Exchange
 
         async def script(user: User) -> None:
             answers.append(await user.request("first"))
-            # Give what still comes in the time to come in.
-            await user.pause(0.01)
+            # What follows the answer takes its time to come in, and must have come before the next request.
+            deadline_ns = time.perf_counter_ns() + 10_000_000_000
+            while parts and user.connection is not None and time.perf_counter_ns() < deadline_ns:
+                await user.pause(0.002)
             answers.append(await user.get("/second"))
 
         endpoint = Endpoint.of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        first = Operation.model_validate({"path": "/first", "method": method, "timeout": "200ms"})
+        first = Operation.model_validate({"path": "/first", "method": method, "timeout": "500ms"})
         engine = Engine(endpoint, {"first": first}, max_body_bytes=10_000, max_head_bytes=10_000)
         await engine.run(Sequence(name="w", run=script, n=1))
         assert engine.delivery().user_errors == ()
@@ -119,7 +127,7 @@ def exchange_twice(misdeed: Misdeed, method: str = "GET") -> tuple[list[Exchange
     ],
 )
 def test_answers_that_are_whole(misdeed: Misdeed, status: int, body: bytes, connections: int) -> None:
-    rows, answers, opened = exchange_twice(misdeed)
+    rows, answers, opened = exchange_twice(misdeed, parts=connections == 2)
     assert (answers[0].status, answers[0].body) == (status, body)
     assert (rows[0].ending, rows[0].fault, rows[0].status) == (Ending.ANSWERED, Fault.NONE, status)
     assert rows[0].sent_ns <= rows[0].first_byte_ns <= rows[0].done_ns
