@@ -25,7 +25,7 @@ from proofload.drive.endpoint import Endpoint, TlsSettings
 from proofload.drive.measure import Account, LoopLag, RunnerReport, generator_of
 from proofload.drive.rows import DTYPE, Rows
 from proofload.drive.runners import OpenRunner, Runner, runner_for
-from proofload.drive.stats import Progress, Standing, Stats
+from proofload.drive.stats import MOST_WORKLOADS, Progress, Standing, Stats
 from proofload.drive.wire import Wire
 from proofload.plan.operation import Operation
 from proofload.plan.workload import AnyWorkload, Ceilings, check, user_count
@@ -231,6 +231,10 @@ class Engine:
         runners = []
         for workload in workloads:
             number = self.rows.workloads.number(workload.name)
+            if number >= MOST_WORKLOADS:
+                raise ToolError(
+                    f"engine: got more than {MOST_WORKLOADS} workloads, expected fewer; make another engine"
+                )
             runners.append(runner_for(self, workload, number, self._next_user))
             self._next_user += user_count(workload)
         self._runners += runners

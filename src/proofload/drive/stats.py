@@ -15,7 +15,7 @@ from proofload.record.histogram import DelayHistogram
 
 _ANSWERED = int(Ending.ANSWERED)
 LATE_NS = 10_000_000
-_MOST_WORKLOADS = 1_024
+MOST_WORKLOADS = 1_024
 _LEAST_ERROR_STATUS = 400
 
 
@@ -82,7 +82,7 @@ class Stats:
     """Adds up ended rows."""
 
     def __init__(self) -> None:
-        self.endings = np.zeros((_MOST_WORKLOADS, len(Ending)), dtype=np.int64)
+        self.endings = np.zeros((MOST_WORKLOADS, len(Ending)), dtype=np.int64)
         self.statuses = np.zeros(1_000, dtype=np.int64)
         self.faults = np.zeros(len(Fault), dtype=np.int64)
         self.first_sent_ns: dict[int, int] = {}
