@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -85,9 +85,13 @@ class Lab:
 
     async def run(self, *workloads: AnyWorkload) -> None:
         """Drive workloads side by side to their end. Their names are steps of this case."""
-        async with contextlib.nullcontext() if self._silent else self._shared.turns.sending():
+        async with self._my_turn():
             await self.engine.run(*workloads)
         self._shared.audience.sent(self.case_id, self.engine.progress().sent)
+
+    def _my_turn(self) -> AbstractAsyncContextManager[None]:
+        # Who holds silence may send: asking for a turn as well would wait for itself.
+        return contextlib.nullcontext() if self._silent else self._shared.turns.sending()
 
     @asynccontextmanager
     async def silence(self) -> AsyncIterator[None]:
@@ -172,7 +176,7 @@ class Lab:
     async def accounts(self, count: int = 1) -> Sequence[Account]:
         """Return logged-in test users that no other case uses, made through the target's own API."""
         self.doing(f"creating {count} test user{'s' if count > 1 else ''}")
-        async with self._shared.turns.sending():
+        async with self._my_turn():
             return await self._shared.accounts.take(count)
 
     async def read_services(self, label: str) -> None:

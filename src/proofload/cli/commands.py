@@ -89,7 +89,7 @@ def run_demo(options: DemoOptions, output: Output) -> ExitStatus:
         notes.append(f"the rate-limit window and the open time of breakers were {options.window}, not the true 60s")
     with tempfile.TemporaryDirectory(prefix="proofload-demo-") as folder:
         console.print(Text("starting the reference system ..."))
-        settings = {"GATEWAY_RATE_WINDOW": window, "BREAKER_OPEN": window}
+        settings = {"GATEWAY_RATE_WINDOW": window, "BREAKER_OPEN": window, "LOCK_HOLD": "0.1"}
         with _terminable(), ReferenceSystem.start(Path(folder), defects=options.defects, settings=settings) as system:
             environ = {
                 "ORDERSYSTEM_GATEWAY": system.ready.gateway,

@@ -128,6 +128,12 @@ class LockPolicy(Declared):
     """How long the operation surely holds the lock; without it exactly-one-of-N may not be told."""
     concurrency: int = Field(default=10, ge=2, le=200)
     """How many requests a test releases at once."""
+    amount: int | None = Field(default=None, ge=1)
+    """What the operation moves, in the currency's smallest unit; without it money is not reckoned."""
+    balance: str | None = None
+    """The operation that reads the user's balance."""
+    balance_field: str = "balance"
+    """Where the balance stands in JSON answers: names joined by dots, in the currency's smallest unit."""
 
 
 class MetricsPolicy(Declared):
