@@ -15,7 +15,7 @@ from proofload.cases.sources import Sources
 from proofload.core.clock import Anchor, SystemClock
 from proofload.core.errors import ProofloadError
 from proofload.core.seeds import fresh_seed
-from proofload.drive.endpoint import Endpoint
+from proofload.drive.endpoint import Endpoint, TlsSettings
 from proofload.drive.engine import Engine
 from proofload.judge.evidence import Evidence
 from proofload.judge.panel import verdict as verdict_of
@@ -80,6 +80,7 @@ async def run(target: Target, cases: Sequence[Case], *, out: Path, seed: int | N
             keep_headers=kept,
             id_prefix=f"{prefix}-",
             vet=vet,
+            tls=TlsSettings.of(target.tls),
         )
 
     sources = Sources(seed, endpoint.host, target.sources)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,8 @@ class LiveView:
         self._over.set()
         if self._draws:
             self._thread.join()
-            self._draw([])
+            with contextlib.suppress(OSError, ValueError):
+                self._draw([])
 
     def doing(self, case_id: str, what: str, until_ns: int | None = None) -> None:
         """Hear that a case does or waits for something, until an instant where one is known."""
@@ -137,6 +139,8 @@ class LiveView:
 
     def _draw(self, lines: list[str]) -> None:
         """Draw over what was drawn before: up to its first line, each line anew, nothing below."""
+        if not lines and not self._drawn:
+            return
         up = f"\x1b[{self._drawn}F" if self._drawn else ""
         self._drawn = len(lines)
         self._console.file.write(up + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")

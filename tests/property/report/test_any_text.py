@@ -110,7 +110,7 @@ def printed(result: RunResult, *, is_terminal: bool) -> str:
 
 
 @given(results())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_terminal_gets_nothing_but_text_in_its_width(result: RunResult) -> None:
     lines = printed(result, is_terminal=True).split("\n")
     assert all(line.isprintable() for line in lines)
@@ -119,7 +119,7 @@ def test_a_terminal_gets_nothing_but_text_in_its_width(result: RunResult) -> Non
 
 
 @given(results())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_pipe_gets_a_line_for_each_case(result: RunResult) -> None:
     lines = printed(result, is_terminal=False).split("\n")
     assert all(line.isprintable() for line in lines)
@@ -128,7 +128,7 @@ def test_a_pipe_gets_a_line_for_each_case(result: RunResult) -> None:
 
 
 @given(results())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_json_is_json_and_fits_its_schema(result: RunResult) -> None:
     text = to_json(result)
     assert text.isascii()
@@ -139,7 +139,7 @@ def test_json_is_json_and_fits_its_schema(result: RunResult) -> None:
 
 
 @given(results())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_junit_is_xml_and_counts_right(result: RunResult) -> None:
     text = to_junit(result)
     root = ElementTree.fromstring(text.encode())
