@@ -16,6 +16,7 @@ BEGIN, END = "<!-- keys: begin, written by scripts/generate.py -->", "<!-- keys:
 DOCS = ROOT / "docs" / "target.md"
 SCHEMAS = {"target": target_schema, "result": result_schema}
 _DRIVER = " (driver)"
+_SAYS_KIND = "Says which kind it is."
 _FOLDERS = (ROOT / "schemas", ROOT / "src" / "proofload" / "schemas")
 
 
@@ -74,7 +75,7 @@ def _table(heading: str, part: Mapping[str, Any], schema: Mapping[str, Any]) -> 
     lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
     for key, inner in part.get("properties", {}).items():
         default = "required" if key in part.get("required", ()) else _default(inner)
-        lines.append(f"| `{key}` | {_type(inner)} | {default} | {inner.get('description', '')} |")
+        lines.append(f"| `{key}` | {_type(inner)} | {default} | {inner.get('description', _SAYS_KIND)} |")
     return "\n".join([*lines, ""])
 
 

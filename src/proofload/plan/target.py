@@ -36,7 +36,7 @@ class Users(Declared):
     prefix: str = Field(default="load_test_user_", pattern=r"^load_test_[A-Za-z0-9_.-]*$")
     """What the name of every test user begins with; it must begin with `load_test_`."""
     register_: str | None = Field(default=None, alias="register")
-    """The operation that creates a user from `${name}` and `${password}`; null where users exist by themselves."""
+    """The operation that creates a user from `${user.name}` and `${user.password}`; null where none is needed."""
     login: str | None = None
     """The operation that logs the user in; null where the target knows no log-in."""
     token: str = "access_token"  # noqa: S105 -- the name of a field, not a token
@@ -71,7 +71,7 @@ class Tls(Declared):
     """How certificates are checked and shown, where the address is https. Paths go from the working directory."""
 
     verify: bool = True
-    """False accepts any certificate; the report says so."""
+    """False accepts any certificate."""
     ca: str | None = None
     """A PEM file of the authorities to trust in place of the system's."""
     certificate: str | None = None
@@ -115,8 +115,8 @@ class Target(Declared):
     @field_validator("address")
     @classmethod
     def _is_address(cls, value: str) -> str:
-        parts = urlsplit(value)
         try:
+            parts = urlsplit(value)
             host = parts.hostname or ""
             fine = parts.scheme in ("http", "https") and _HOST.fullmatch(host) and parts.port != 0
             fine = fine and "@" not in parts.netloc

@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema_rs
 import pytest
 import yaml
-from scripts.generate import DOCS, files
+from scripts.generate import DOCS, files, tables
 
 from proofload.plan.reader import from_resolved, parse_target, read_target, resolved
 from proofload.plan.schema import target_schema
@@ -17,12 +17,13 @@ PRESETS = sorted(
     (one for one in resources.files("proofload.plan.presets").iterdir() if one.name.endswith(".yaml")),
     key=lambda one: one.name,
 )
-GIVEN = {"ORDERSYSTEM_RATE_WINDOW": "60s", "ORDERSYSTEM_AUDIT": "/var/log/ordersystem"}
+DURATIONS = re.compile(r"(?:window|open_for|\w+_within|\w+_after|holds_at_least): \$\{env:(\w+)\}")
 
 
 def environ_for(text: str) -> dict[str, str]:
-    """Return a value for every variable that a preset asks for: most are addresses."""
-    return dict.fromkeys(re.findall(r"\$\{env:(\w+)\}", text), "http://127.0.0.1:8080") | GIVEN
+    """Return a value for every variable that a preset asks for: most are addresses, some are durations."""
+    environ = dict.fromkeys(re.findall(r"\$\{env:(\w+)\}", text), "http://127.0.0.1:8080")
+    return environ | dict.fromkeys(DURATIONS.findall(text), "60s")
 
 
 @pytest.mark.parametrize(("path", "text"), list(files()), ids=lambda one: one.name if isinstance(one, Path) else "")
@@ -59,6 +60,13 @@ def test_the_schema_is_one_and_marks_mistakes() -> None:
         {**good, "policies": {"rate_limit": [{"limit": 0, "window": "1s", "probe": "a"}]}},
     ):
         assert not jsonschema_rs.is_valid(schema, wrong), wrong
+
+
+def test_every_key_is_documented() -> None:
+    rows = [line for line in tables(target_schema()).splitlines() if line.startswith("| `")]
+    assert len(rows) > 80
+    undocumented = [row for row in rows if row.endswith(("|  |", "| Says which kind it is. |"))]
+    assert [row for row in undocumented if not row.startswith("| `driver` |")] == []
 
 
 def test_the_example_in_the_documentation_is_read(tmp_path: Path) -> None:

@@ -157,11 +157,17 @@ def test_each_picture_is_drawn_over_the_last_and_the_last_leaves_nothing() -> No
 def test_an_error_inside_still_gives_the_terminal_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "_SECONDS_BETWEEN", 0.001)
     out = console(is_terminal=True)
+    view = LiveView(["TC-A"], out, Hand())
     drew = threading.Event()
-    with pytest.raises(RuntimeError), LiveView(["TC-A"], out, Hand()) as view:  # noqa: PT012 -- the block is what fails
-        monkeypatch.setattr(view, "lines", lambda: drew.set() or ["a line"])
-        assert drew.wait(10)
-        raise RuntimeError
+    monkeypatch.setattr(view, "lines", lambda: drew.set() or ["a line"])
+
+    def fail() -> None:
+        with view:
+            assert drew.wait(10)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert not view._thread.is_alive()
     assert on_screen(text_of(out)) == [""]
 
