@@ -23,8 +23,10 @@ from proofload.core.units import NS_PER_SECOND
 from proofload.drive.ceiling import Ceiling
 from proofload.drive.endpoint import Endpoint, TlsSettings
 from proofload.drive.measure import Account, LoopLag, RunnerReport, generator_of
+from proofload.drive.opened import OpenRunner
 from proofload.drive.rows import DTYPE, Rows
-from proofload.drive.runners import OpenRunner, Runner, runner_for
+from proofload.drive.runner import Runner
+from proofload.drive.runners import runner_for
 from proofload.drive.stats import MOST_WORKLOADS, Progress, Standing, Stats
 from proofload.drive.wire import Wire
 from proofload.plan.operation import Operation
