@@ -293,7 +293,8 @@ class Circuit:
                     self._too_many_trials(beside, policy.half_open_trials)
         if self.stage.trial_ns and len(succeeded):
             rounds = -(-policy.successes // policy.half_open_trials)
-            start = max(ready_lo, int(calls.sent_ns[succeeded].min()))
+            # The first trial may have been one that nobody answered.
+            start = max(ready_lo, int(calls.sent_ns[np.append(succeeded, unsure)].min()))
             # A trial takes at least `trial_ns`, so it was let through that much before its end, or earlier.
             passed = calls.done_ns[succeeded] - self.stage.trial_ns
             out.tested[FLOOD] += 1
