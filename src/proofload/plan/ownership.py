@@ -10,7 +10,7 @@ import io
 import secrets
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ from proofload.core.errors import PlanError, Problem, SafetyError, TargetError
 from proofload.core.text import visible
 from proofload.core.units import NS_PER_SECOND
 from proofload.plan.addresses import IPAddress, IPNetwork, is_listed, is_loopback, parse_ip, parse_network
+from proofload.plan.faults import ProxyFault, ToxiproxyFault
 from proofload.plan.target import Target, Tls
 
 CHALLENGE_PATH = "/.well-known/proofload.txt"
@@ -107,13 +108,16 @@ def prove_ownership(target: Target, *, resolve: Resolve = resolve, fetch: Fetch 
     """Return a function that vets every address to connect to; it raises SafetyError for one that is not proven.
 
     Every address that the target's name stands for is proven now. Raises SafetyError before anything is sent to an
-    address that is neither loopback nor listed, and before any load where the challenge is not answered.
+    address that is neither loopback nor listed, and before any load where the challenge is not answered. What is read
+    or steered beside the target, such as a metrics page, has to be loopback or listed too.
     """
     parts = urlsplit(target.address)
     host, is_tls = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if is_tls else 80)
     allow = parse_allow(target.allow)
     tls = _context(target.tls or Tls()) if is_tls else None
+    for place, url in _beside(target):
+        _check_beside(place, url, allow, resolve)
     proven: set[IPAddress] = set()
     for text in resolve(host, port):
         address = parse_ip(text)
@@ -133,6 +137,37 @@ def prove_ownership(target: Target, *, resolve: Resolve = resolve, fetch: Fetch 
         )
 
     return vet
+
+
+def _beside(target: Target) -> Iterator[tuple[str, str]]:
+    """Return every URL that is not loaded but asked, with the key where it stands."""
+    for name, service in target.services.items():
+        yield f"services.{name}.health", service.health or ""
+        yield f"services.{name}.metrics", service.metrics or ""
+    metrics, audit = target.policies.metrics, target.policies.audit
+    if metrics is not None:
+        yield "policies.metrics.url", metrics.url or ""
+        yield "policies.metrics.prometheus", metrics.prometheus or ""
+    if audit is not None:
+        yield "policies.audit.loki", audit.loki or ""
+    for name, fault in target.faults.items():
+        if isinstance(fault, ProxyFault):
+            yield f"faults.{name}.control", fault.control
+        elif isinstance(fault, ToxiproxyFault):
+            yield f"faults.{name}.api", fault.api
+
+
+def _check_beside(place: str, url: str, allow: list[IPNetwork], resolve: Resolve) -> None:
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return
+    for text in resolve(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)):
+        address = parse_ip(text)
+        if not is_loopback(address) and not is_listed(address, allow):
+            raise SafetyError(
+                f"{place}: got the address {address}, expected loopback (127.0.0.0/8 or ::1) or an address that "
+                "`allow` lists: docs/target.md"
+            )
 
 
 def _context(tls: Tls) -> ssl.SSLContext:

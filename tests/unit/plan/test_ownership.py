@@ -127,6 +127,33 @@ def test_https_hands_the_fetcher_a_context_that_verifies() -> None:
     assert [one.verify_mode for one in seen] == [ssl.CERT_REQUIRED, ssl.CERT_NONE]
 
 
+@pytest.mark.parametrize(
+    ("more", "place"),
+    [
+        ("services: {a: {metrics: 'http://beside.test/metrics'}}", "services.a.metrics"),
+        ("services: {a: {health: 'http://beside.test/'}}", "services.a.health"),
+        ("policies: {metrics: {url: 'http://beside.test/metrics'}}", "policies.metrics.url"),
+        ("policies: {metrics: {prometheus: 'https://beside.test'}}", "policies.metrics.prometheus"),
+        ("policies: {audit: {loki: 'http://beside.test:3100'}}", "policies.audit.loki"),
+        (
+            "services: {a: {}}\nfaults: {a: {driver: proxy, control: 'http://beside.test:1'}}",
+            "faults.a.control",
+        ),
+        (
+            "services: {a: {}}\nfaults: {a: {driver: toxiproxy, api: 'http://beside.test:1', proxy: p}}",
+            "faults.a.api",
+        ),
+    ],
+)
+def test_what_is_asked_beside_the_target_is_checked_too(more: str, place: str) -> None:
+    def of(host: str, port: int) -> list[str]:
+        return ["192.0.2.9"] if host == "beside.test" else ["127.0.0.1"]
+
+    with pytest.raises(SafetyError, match=f"{place}: got the address 192.0.2.9, expected loopback"):
+        prove_ownership(target("http://g.test", ownership=more), resolve=of, fetch=never)
+    prove_ownership(target("http://g.test", "[192.0.2.9]", more), resolve=of, fetch=never)
+
+
 @contextmanager
 def answering(*parts: bytes, endless: bool = False) -> Iterator[tuple[int, list[bytes]]]:
     """Serve one connection with these bytes, again and again where `endless`; yield the port and what was asked."""
