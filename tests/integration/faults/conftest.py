@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -24,6 +23,7 @@ from tests.integration.faults.world import (
     System,
     answers,
     eventually,
+    start_system,
 )
 
 
@@ -66,14 +66,8 @@ def start_runner(tmp_path: Path) -> Iterator[StartRunner]:
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    folder = tmp_path_factory.mktemp("system")
-    ready = folder / "ready-for-test.json"
-    command = [sys.executable, "-m", "ordersystem", "up", "--die-with-parent", "--dir", str(folder / "system")]
-    environ = {**os.environ, "AUTH_KDF_TIME_COST": "1", "AUTH_KDF_MEMORY_KIB": "8"}
-    process = subprocess.Popen([*command, "--ready-file", str(ready)], stdout=subprocess.DEVNULL, env=environ)
+    process, told = start_system(tmp_path_factory.mktemp("system"))
     try:
-        eventually(lambda: ready.exists() or process.poll() is not None, 60, "the reference system starts")
-        told = json.loads(ready.read_text())
         yield System(told["control"], told["services"])
     finally:
         process.terminate()

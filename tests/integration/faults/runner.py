@@ -12,7 +12,7 @@ from proofload.drive.faults.command import CommandDriver
 from proofload.drive.faults.driver import Driver
 from proofload.drive.faults.journal import Journal
 from proofload.drive.faults.lease import lease
-from proofload.drive.faults.probes import answers, down
+from proofload.drive.faults.probes import answers, held_by
 from proofload.drive.faults.supervised import SupervisedDriver
 
 DRIVERS = {"command": CommandDriver, "supervised": SupervisedDriver}
@@ -28,7 +28,7 @@ async def main(journal: str, duration_s: str, driver_name: str, arguments: str, 
         clock=SystemClock(),
         journal=Journal(Path(journal)),
         duration_ns=int(float(duration_s) * 1e9),
-        held=down(url),
+        held=held_by(kind, url),
         mended=answers(url),
     ) as held:
         child = os.fork() if "WITH_CHILD" in os.environ else None

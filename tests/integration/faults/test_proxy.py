@@ -17,7 +17,7 @@ from proofload.core.clock import SystemClock
 from proofload.drive.faults.http_proxy.server import FaultProxy
 from proofload.drive.faults.journal import Journal
 from proofload.drive.faults.lease import Lease, Patience, lease
-from proofload.drive.faults.probes import Probe, answers, down
+from proofload.drive.faults.probes import Probe, answers, held_by
 from proofload.drive.faults.proxy import ProxyDriver
 from proofload.record.fault_edge import spans
 
@@ -160,7 +160,7 @@ def test_fail_n_fails_exactly_n(tmp_path: Path) -> None:
 
 def test_a_delay_holds_back_and_lets_go_when_it_is_mended(tmp_path: Path) -> None:
     async def work(one: World) -> None:
-        async with hold(one, "delay", tmp_path, down(one.proxy.url), delay_ns=3_000 * SECOND):
+        async with hold(one, "delay", tmp_path, held_by("delay", one.proxy.url), delay_ns=3_000 * SECOND):
             waiting = asyncio.create_task(one.client.get("/orders"))
             await arrived(one, "delay")
             assert all(b"/orders" not in line for line, _ in one.backend.seen)
@@ -172,7 +172,7 @@ def test_a_delay_holds_back_and_lets_go_when_it_is_mended(tmp_path: Path) -> Non
 @pytest.mark.parametrize("kind", ["reset", "black_hole"])
 def test_a_connection_is_cut_or_left_waiting(tmp_path: Path, kind: str) -> None:
     async def work(one: World) -> Lease:
-        async with hold(one, kind, tmp_path, down(one.proxy.url)) as held:
+        async with hold(one, kind, tmp_path, held_by(kind, one.proxy.url)) as held:
             before = len(one.backend.seen)
             asked = asyncio.create_task(one.client.get("/orders"))
             await arrived(one, kind)

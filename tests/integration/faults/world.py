@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -112,3 +115,13 @@ class System:
 
 
 StartRunner = Callable[..., Runner]
+
+
+def start_system(folder: Path, **settings: str) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+    """Start the reference system; return its process and what it tells of itself once it is ready."""
+    ready = folder / "ready-for-test.json"
+    command = [sys.executable, "-m", "ordersystem", "up", "--die-with-parent", "--dir", str(folder / "system")]
+    environ = {**os.environ, "AUTH_KDF_TIME_COST": "1", "AUTH_KDF_MEMORY_KIB": "8", **settings}
+    process = subprocess.Popen([*command, "--ready-file", str(ready)], stdout=subprocess.DEVNULL, env=environ)
+    eventually(lambda: ready.exists() or process.poll() is not None, 60, "the reference system starts")
+    return process, json.loads(ready.read_text())

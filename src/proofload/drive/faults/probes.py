@@ -36,7 +36,7 @@ def refuses(url: str) -> Probe:
     return look
 
 
-def silent(url: str, wait_s: float = 0.5) -> Probe:
+def silent(url: str, wait_s: float = 1.0) -> Probe:
     """Return a probe that sees a connection taken and a GET left without an answer for `wait_s`."""
 
     async def look() -> str | None:
@@ -46,14 +46,37 @@ def silent(url: str, wait_s: float = 0.5) -> Probe:
     return look
 
 
-def down(url: str, wait_s: float = 0.5) -> Probe:
-    """Return a probe that sees a service that gives no answer, be it refused, cut off or left waiting."""
+def down(url: str) -> Probe:
+    """Return a probe that sees no connection to be had, or one that is cut before an answer. Slowness is not enough."""
 
     async def look() -> str | None:
-        seen = await _get(url, wait_s)
-        return f"{url}: {seen}" if isinstance(seen, str) else None
+        seen = await _get(url, _CONNECT_TIMEOUT_S)
+        return f"{url}: {seen}" if isinstance(seen, str) and not seen.startswith("no answer") else None
 
     return look
+
+
+def fails(url: str, wait_s: float = 2.0) -> Probe:
+    """Return a probe that sees a GET answered with 5xx."""
+    return answers(url, range(500, 600), wait_s)
+
+
+def held_by(kind: str, url: str) -> Probe:
+    """Return the probe that sees a fault of this kind hold, looking at a URL that the service itself answers.
+
+    Raises KeyError for `restart` and `fail_n`: what is over by itself can't be seen to hold.
+    """
+    seen = {
+        "stop": down,
+        "kill": down,
+        "disconnect": down,
+        "reset": down,
+        "pause": silent,
+        "black_hole": silent,
+        "delay": silent,
+        "status": fails,
+    }
+    return seen[kind](url)
 
 
 async def _get(url: str, wait_s: float) -> int | str:
