@@ -13,6 +13,8 @@ import argparse
 import importlib
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -41,8 +43,9 @@ def table(rows):
     return lines
 
 
-def section(module, honest_count, scale):
+def section(name, honest_count, scale):
     """Return the lines of one section, and how many honest histories were accused."""
+    module = importlib.import_module(f"tests.prove.{name}")
     began = time.perf_counter()
     lines = [f"## {module.TITLE}", "", module.TEXT, "", "### Honest systems", ""]
     honest = list(module.honest(honest_count))
@@ -63,9 +66,12 @@ def main():
     parser.add_argument("--scale", type=int, default=70, help="worlds for each defect and sample size")
     parser.add_argument("--out", type=Path, default=HERE.parent.parent / "docs" / "proof.md")
     parser.add_argument("--only", default="", help="a section's name; the others keep out of the file")
+    parser.add_argument("--jobs", type=int, default=2, help="sections that run at one time")
     asked = parser.parse_args()
     names = sorted(path.stem for path in HERE.glob(f"section_{asked.only or '*'}.py"))
-    parts = [section(importlib.import_module(f"tests.prove.{name}"), asked.honest, asked.scale) for name in names]
+    with ProcessPoolExecutor(max_workers=asked.jobs, mp_context=get_context("spawn")) as pool:
+        tasks = [pool.submit(section, name, asked.honest, asked.scale) for name in names]
+        parts = [task.result() for task in tasks]
     asked.out.parent.mkdir(exist_ok=True)
     asked.out.write_text("\n".join([HEAD, *(line for lines, _ in parts for line in lines)]))
     print(f"wrote {asked.out}")

@@ -11,8 +11,8 @@ TITLE = "Circuit breakers"
 TEXT = (
     "Simulated breakers stand before a service that a fault breaks and mends: refused connections, errors, hanging. "
     "Each defect is played in the scenario that a case would use, and in a crowd of overlapping calls (no loss), where "
-    "much can't be told from intervals. *Could be told*: an honest breaker at the true instants first differs in an "
-    "answer that the client saw."
+    "much can't be told from intervals. *Could be told*: brute force over the true instants, with every fate of "
+    "unanswered calls, finds no honest breaker that gives the answers that the client saw."
 )
 
 

@@ -10,9 +10,11 @@ from proofload.judge.verdict import Outcome
 TITLE = "Rate limits"
 TEXT = (
     "Simulated limiters decide at true instants; a client sees them through a network with delays, loss and skewed "
-    "clocks. *Could be told*: replaying the true instants on an honest limiter gives another answer than one that the "
-    "client saw. *Found*: the judges, who see only intervals, said FAIL. *Abstained*: over-admission or wrongful "
-    "rejection was INCONCLUSIVE, mostly because the traffic never reached the limit."
+    "clocks. *Could be told*: brute force over the true instants, with every way in which unanswered requests may have "
+    "counted, finds no honest limiter that gives the answers that the client saw. *Found*: the judges, who see only "
+    "intervals, said FAIL. *Abstained*: over-admission or wrongful rejection was INCONCLUSIVE, mostly as the traffic "
+    "never reached the limit. A sliding window counter may round its estimate either way, so an allowance that is one "
+    "off is told only where the older window is empty, or by its headers."
 )
 CORE = ("rl.over_admission", "rl.wrongful_rejection")
 LIMITS = (5, 20, 100)

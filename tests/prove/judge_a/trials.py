@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from itertools import product
 
 import numpy as np
 from tests.prove.judge_a.limiters import FIXED_WINDOW_DEFECTS, HONEST, FixedWindowServer, off_by, refills_twice_as_fast
@@ -90,6 +91,8 @@ for _model in ("token_bucket", "gcra", "leaky_bucket"):
     DECISIONS[f"{_model}, refills twice as fast"] = (_model, refills_twice_as_fast(HONEST[_model]))
 
 IN_HEADERS = {"rl.remaining_stuck", "rl.remaining_negative", "rl.reset_untrue", "rl.retry_after_too_short"}
+MOST_LOST = 8
+"""Unanswered requests beyond this many are left out of the brute force, which takes twice as long with each."""
 BUCKETS = ("token_bucket", "gcra", "leaky_bucket")
 
 
@@ -103,7 +106,7 @@ def make(model, kind, limit, window_ns):
 
 
 def tellable(name, model, world, limit, window_ns):
-    """Return whether the true instants show it: an answer that a client saw and no honest limiter would have given.
+    """Return whether the true instants show it: no honest limiter would have given the answers that the client saw.
 
     A defect in the headers alone shows on every answer that carries them.
     """
@@ -111,11 +114,26 @@ def tellable(name, model, world, limit, window_ns):
     if name in IN_HEADERS:
         wanted = 429 if name == "rl.retry_after_too_short" else 200
         return bool(np.any((ending == Ending.ANSWERED) & (world.history.numbers("status") == wanted)))
-    honest = HONEST[model](limit, window_ns, limit)
-    for at_ns, key, admitted, row in world.decided:
-        if honest.decide(key, ANCHOR.to_wall_ns(at_ns)).admitted != admitted and ending[row] == Ending.ANSWERED:
-            return True
-    return False
+    # An unanswered request may have counted or not, for all that a client knows: try both for each of them.
+    reached = {row: (at_ns, key, admitted) for at_ns, key, admitted, row in world.decided}
+    sent, sources = world.history.numbers("sent_ns"), world.history.frame["source"].to_list()
+    seen = [(*reached[row], row) for row in reached if ending[row] == Ending.ANSWERED]
+    lost = []
+    for row in np.flatnonzero(ending == Ending.UNKNOWN).tolist():
+        key = reached[row][1] if row in reached else chr(int(sources[row].rsplit(".", 1)[1]) + 95)
+        lost.append((reached[row][0] if row in reached else int(sent[row]) + MS, key, None, row))
+    lost = lost[:MOST_LOST]
+    for counted in product((False, True), repeat=len(lost)):
+        honest = HONEST[model](limit, window_ns, limit)
+        events = sorted(
+            [*seen, *(one for one, used in zip(lost, counted, strict=True) if used)], key=lambda one: one[0]
+        )
+        if all(
+            honest.decide(key, ANCHOR.to_wall_ns(at)).admitted in (said, None) or said is None
+            for at, key, said, _ in events
+        ):
+            return False
+    return True
 
 
 def detection(name, limit, trials, seed0=0):
