@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -149,6 +150,10 @@ def _say_error(error: ProofloadError) -> None:
 
 def main() -> None:
     """Start the command line; the entry point of the package. Our own errors become messages without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A sign that the terminal's encoding does not know is shown as an escape; it must not end the report.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except ProofloadError as error:

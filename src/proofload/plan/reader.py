@@ -16,6 +16,7 @@ from proofload.core.text import visible
 from proofload.plan.coherence import clashes
 from proofload.plan.document import REMEDY, Document, KeyPath
 from proofload.plan.masking import looks_secret, masked, masked_text
+from proofload.plan.operation import Operation
 from proofload.plan.target import Target
 
 _MAX_BYTES = 1 << 18
@@ -228,7 +229,9 @@ def _keys_at(path: KeyPath, content: Any) -> set[str]:
     driver = content.get("driver") if isinstance(content, dict) else None
     models = [model for one in annotations for model in _models(one)]
     chosen = [model for model in models if driver in _drivers_of(model)] or models
-    return {field.alias or name for model in chosen for name, field in model.model_fields.items()}
+    keys = {field.alias or name for model in chosen for name, field in model.model_fields.items()}
+    # An operation's name is its key in the file; the field of that name is the program's own.
+    return keys - {"name"} if Operation in chosen else keys
 
 
 def _step(annotation: Any, part: str | int) -> list[Any]:
