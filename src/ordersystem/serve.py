@@ -15,6 +15,7 @@ from ordersystem.auth.app import build_auth
 from ordersystem.auth.settings import auth_settings
 from ordersystem.common.audit import Audit
 from ordersystem.common.environment import Environment
+from ordersystem.common.loki import LokiCopy
 from ordersystem.common.metrics import Metrics
 from ordersystem.common.store import RedisStore, Store
 from ordersystem.common.upstream import HttpUpstream
@@ -43,7 +44,10 @@ def build(service: str, values: Mapping[str, str], parts: Parts) -> Any:
     env = Environment(values)
     metrics = parts.metrics(service)
     path = Path(env.text("AUDIT_DIR", "audit")) / f"{service}.jsonl"
-    audit = CountedAudit(parts.audit(service, path, _rotate_bytes(env)), metrics)
+    audit: Audit = CountedAudit(parts.audit(service, path, _rotate_bytes(env)), metrics)
+    loki = env.text("AUDIT_LOKI_URL", "")
+    if loki:
+        audit = LokiCopy(audit, loki, service, metrics)
     if service == "gateway":
         gateway = gateway_settings(env)
         return build_gateway(gateway, parts.gateway, _store(gateway), parts.gateway.upstreams(gateway), metrics, audit)

@@ -54,6 +54,7 @@ class _Connection(asyncio.Protocol):
         self._headers: Headers = []
         self._body: list[bytes] = []
         self._is_head = False
+        self._head_is_whole = False
         self.reusable = False
         self.idle_since = 0.0
 
@@ -65,7 +66,7 @@ class _Connection(asyncio.Protocol):
         self.reusable = False
         if self._waiter is None or self._waiter.done():
             return
-        if self._parser is not None and self._headers and self._ends_with_connection():
+        if self._parser is not None and exc is None and self._head_is_whole and self._ends_with_connection():
             self._finish()
         else:
             self._fail(UpstreamError(f"the connection was lost before the answer was whole: {exc or 'closed'}"))
@@ -84,6 +85,7 @@ class _Connection(asyncio.Protocol):
         self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
+        self._head_is_whole = True
         if self._is_head:
             self.reusable = False  # the parser would wait for the body that a HEAD never gets
             self._finish()
@@ -94,7 +96,7 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         assert self._parser is not None
         if self._parser.get_status_code() < 200:
-            self._headers = []
+            self._headers, self._head_is_whole = [], False
             return
         self.reusable = self.reusable and self._parser.should_keep_alive()
         self._finish()
@@ -103,7 +105,7 @@ class _Connection(asyncio.Protocol):
         """Send one request and return its answer."""
         assert self._transport is not None
         self._parser, self._headers, self._body = httptools.HttpResponseParser(self), [], []
-        self._is_head = is_head
+        self._is_head, self._head_is_whole = is_head, False
         self._waiter = self._loop.create_future()
         timer = self._loop.call_later(timeout_s, self._time_out)
         self._transport.write(request)

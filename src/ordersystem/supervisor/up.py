@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import os
 import socket
@@ -9,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ordersystem.common.environment import Environment
+from ordersystem.common.errors import StoreDownError
+from ordersystem.common.resp import RedisConnection, ReplyError
 from ordersystem.compose import Parts
 from ordersystem.serve import SERVICE_NAMES, check_settings, serve
 from ordersystem.supervisor.control import refuse_if_running
@@ -114,15 +117,16 @@ def _check_redis(url: str) -> None:
 
 
 def _answers_ping(url: str) -> bool:
-    import redis
+    async def ping() -> bool:
+        connection = RedisConnection(url, 1.0)
+        try:
+            return bool(await connection.call("PING") == b"PONG")
+        except (StoreDownError, ReplyError):
+            return False
+        finally:
+            await connection.close()
 
-    client = redis.Redis.from_url(url, socket_timeout=1.0, socket_connect_timeout=1.0)
-    try:
-        return bool(client.ping())
-    except redis.RedisError:
-        return False
-    finally:
-        client.close()
+    return asyncio.run(ping())
 
 
 def _answers_health(port: int) -> bool:

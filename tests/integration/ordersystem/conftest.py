@@ -45,6 +45,9 @@ class Running:
         files = [*sorted(folder.glob(f"{service}.jsonl.*")), folder / f"{service}.jsonl"]
         return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
+    def log(self, service: str) -> str:
+        return (Path(self.ready["logs"]) / f"{service}.log").read_text()
+
     def order(self, what: str, service: str | None = None) -> dict[str, Any]:
         """Give an order over the control socket and return the reply."""
         return order(Path(self.ready["control"]), do=what, service=service)

@@ -26,7 +26,8 @@ def system(tmp_path_factory):
 @pytest.fixture(scope="module")
 def slow_system(tmp_path_factory):
     """Every operation keeps its lock for a while, so that contention can be seen."""
-    running = start(tmp_path_factory.mktemp("held"), GATEWAY_RATE_LIMIT="100000", LOCK_HOLD="0.4")
+    settings = {"LOCK_HOLD": "0.8", "LOCK_EXPIRES_BALANCE": "10", "LOCK_EXPIRES_ORDER": "10"}
+    running = start(tmp_path_factory.mktemp("held"), GATEWAY_RATE_LIMIT="100000", **settings)
     yield running
     end(running)
 
@@ -83,7 +84,8 @@ def test_exactly_one_of_many_at_once_succeeds(slow_system, path):
         together = threading.Barrier(8)
 
         def one(_number):
-            together.wait(5)
+            client.get("/health")  # the connections are there before it counts
+            together.wait(10)
             return client.post(path, json=body, headers=user)
 
         answers = list(pool.map(one, range(8)))
