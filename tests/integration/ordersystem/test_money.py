@@ -162,11 +162,14 @@ def test_killed_in_the_middle_no_order_without_debit_and_no_debit_without_order(
 
         def settled():
             answers = [client.get("/api/v1/orders?limit=1000", headers=user) for user in users]
-            if any(answer.status_code != 200 for answer in answers):
+            balances = [client.get("/api/v1/balance", headers=user) for user in users]
+            if any(answer.status_code != 200 for answer in balances) or any(
+                answer.status_code != 200 for answer in answers
+            ):
                 return False  # the circuit is still closing
             return all(order["status"] != "pending" for answer in answers for order in answer.json()["orders"])
 
-        assert eventually(settled, 15)
+        assert eventually(settled, 30)
         for user in users:
             orders = client.get("/api/v1/orders?limit=1000", headers=user).json()["orders"]
             debits = client.get("/api/v1/balance/transactions?limit=1000", headers=user).json()["transactions"]
