@@ -163,7 +163,7 @@ class _Conduct:
         for case, why in self._schedule.skip_hopeless():
             self._save(case.id, None, self._without_driving(skipped=why))
         for case in self._schedule.start():
-            lab = Lab(case.id, self._shared)
+            lab = Lab(case.id, self._shared, case.expected_ns(self._shared.target))
             self._tasks[asyncio.create_task(self._drive(case, lab))] = (case, lab)
 
     async def _drive(self, case: Case, lab: Lab) -> Dossier:

@@ -67,7 +67,7 @@ class Shared:
 class Lab:
     """One case's place of work. What it sends, reads and notes becomes the evidence of that case."""
 
-    def __init__(self, case_id: str, shared: Shared) -> None:
+    def __init__(self, case_id: str, shared: Shared, takes_ns: int = 0) -> None:
         self.case_id = case_id
         self.target = shared.target
         self.clock = shared.clock
@@ -82,6 +82,7 @@ class Lab:
         self._audit: tuple[AuditEntry, ...] = ()
         self._ledger_facts: dict[str, str] = {}
         self._silent = False
+        self._takes_ns = takes_ns
 
     async def run(self, *workloads: AnyWorkload) -> None:
         """Drive workloads side by side to their end. Their names are steps of this case."""
@@ -96,7 +97,7 @@ class Lab:
     @asynccontextmanager
     async def silence(self) -> AsyncIterator[None]:
         """Hold while no other case sends, so that what the target counts is ours alone."""
-        async with self._shared.turns.silence():
+        async with self._shared.turns.silence(self._takes_ns):
             self._silent = True
             try:
                 yield

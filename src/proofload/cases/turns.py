@@ -8,19 +8,22 @@ from contextlib import asynccontextmanager
 
 
 class Turns:
-    """A lock with many senders or one who needs silence. One who waits for silence is not overtaken."""
+    """A lock with many senders or one who needs silence. Who waits for silence is not overtaken by senders.
+
+    Of several who wait for silence, the one that will take longest afterwards comes first: others fit into its waits.
+    """
 
     def __init__(self) -> None:
         self._senders = 0
         self._silent = False
-        self._wanting_silence = 0
+        self._wanting: list[int] = []
         self._changed = asyncio.Condition()
 
     @asynccontextmanager
     async def sending(self) -> AsyncIterator[None]:
         """Hold while sending; waits while somebody has or wants silence."""
         async with self._changed:
-            await self._changed.wait_for(lambda: not self._silent and not self._wanting_silence)
+            await self._changed.wait_for(lambda: not self._silent and not self._wanting)
             self._senders += 1
         try:
             yield
@@ -30,15 +33,17 @@ class Turns:
                 self._changed.notify_all()
 
     @asynccontextmanager
-    async def silence(self) -> AsyncIterator[None]:
-        """Hold while nobody else may send."""
+    async def silence(self, takes_ns: int = 0) -> AsyncIterator[None]:
+        """Hold while nobody else may send. `takes_ns` is how long the one who asks will take, about, in all."""
         async with self._changed:
-            self._wanting_silence += 1
+            self._wanting.append(takes_ns)
             try:
-                await self._changed.wait_for(lambda: not self._silent and not self._senders)
+                await self._changed.wait_for(
+                    lambda: not self._silent and not self._senders and takes_ns >= max(self._wanting)
+                )
                 self._silent = True
             finally:
-                self._wanting_silence -= 1
+                self._wanting.remove(takes_ns)
                 self._changed.notify_all()
         try:
             yield

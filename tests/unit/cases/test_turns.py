@@ -61,3 +61,28 @@ def test_a_cancelled_wait_for_silence_lets_senders_go_on() -> None:
         return True
 
     assert asyncio.run(scene())
+
+
+def test_of_two_who_want_silence_the_longer_comes_first() -> None:
+    async def scene() -> list[str]:
+        turns, told, may_end = Turns(), [], asyncio.Event()
+
+        async def sender() -> None:
+            async with turns.sending():
+                await may_end.wait()
+
+        async def quiet(name: str, takes_ns: int) -> None:
+            async with turns.silence(takes_ns):
+                told.append(name)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(sender())
+            await asyncio.sleep(0)
+            group.create_task(quiet("short", 1))
+            group.create_task(quiet("long", 60))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            may_end.set()
+        return told
+
+    assert asyncio.run(scene()) == ["long", "short"]
