@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check format bench fuzz prove generate lock clean debian-packages
+.PHONY: help demo test quick check format bench bench-judges fuzz prove generate lock clean debian-packages
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ format: $(VENV)/.dev.stamp ## Format the code and apply safe fixes
 
 bench: $(VENV)/.demo.stamp $(VENV)/.bench.stamp debian-packages ## Measure against k6, Locust, wrk and aiohttp in one run
 	@$(BIN)/python benchmarks/engine.py $(ARGS)
+
+bench-judges: $(VENV)/.demo.stamp ## Measure the judges at 10 k to 10 M exchanges on one core
+	@$(BIN)/python benchmarks/judges.py $(ARGS)
 
 prove: $(VENV)/.demo.stamp $(VENV)/.dev.stamp ## Prove the judges on simulated systems, honest and broken (writes docs/proof.md)
 	@$(BIN)/python tests/prove/proof.py $(ARGS)
