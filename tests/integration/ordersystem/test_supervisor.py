@@ -20,7 +20,7 @@ pytestmark = pytest.mark.xdist_group("ordersystem-supervisor")
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
     """A system for all tests that leave it running."""
-    running = start(tmp_path_factory.mktemp("supervised"), GATEWAY_UPSTREAM_TIMEOUT="0.3", BREAKER_FAILURES="100")
+    running = start(tmp_path_factory.mktemp("supervised"), GATEWAY_UPSTREAM_TIMEOUT="2", BREAKER_FAILURES="100")
     yield running
     end(running)
 
