@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
 from proofload.core.errors import PlanError
 from proofload.core.seeds import stream
-from proofload.judge.linearizable import check_jepsen
+from proofload.judge.linearizable import check_jepsen, judge_linearizable
+from proofload.judge.models.bank import DONE, INSUFFICIENT, BankAccount
+from proofload.judge.models.model import Operation
 from proofload.judge.verdict import Outcome
 from proofload.record.jepsen import read_jepsen
 
@@ -176,3 +179,28 @@ def test_a_pathological_history_stops_at_its_budget() -> None:
     finding = check_jepsen(lines(*events), "counter", budget=50_000)
     assert finding.outcome is Outcome.INCONCLUSIVE
     assert "given up" in finding.says
+
+
+def test_a_bank_of_100_users_is_decided_within_a_small_budget() -> None:
+    random, made = stream(8, "bank"), []
+    for user in range(100):
+        balance, now = 100, 0
+        for row in range(100):
+            now += random.randrange(1, 10)
+            amount, call = random.randrange(1, 60), random.choice(["deposit", "withdraw", "balance"])
+            result: int | str = DONE
+            if call == "balance":
+                result = balance
+            elif call == "withdraw" and amount > balance:
+                result = INSUFFICIENT
+            else:
+                balance += amount if call == "deposit" else -amount
+            span = (now - random.randrange(15), now + random.randrange(15))
+            argument = None if call == "balance" else amount
+            made.append(Operation(row, row % 5, call, argument, result, *span, key=user))
+    finding = judge_linearizable(made, BankAccount(100), budget=100_000)
+    assert finding.outcome is Outcome.PASS
+    assert finding.examined == 10_000
+    last = max(range(len(made)), key=lambda at: made[at].call == "balance")
+    made[last] = replace(made[last], result=-1)
+    assert judge_linearizable(made, BankAccount(100), budget=200_000).outcome is Outcome.FAIL

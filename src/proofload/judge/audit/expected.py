@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import polars as pl
+
 from proofload.core.clock import Anchor
 from proofload.judge.reconcile.request_ids import request_ids
 from proofload.record.exchange import Ending
@@ -56,22 +59,20 @@ def expect(
 
     `users` name the user of each user number; with `ip`, the entry must name the address that we sent from.
     """
-    chosen = sorted(int(row) for row in rows)
-    ids = request_ids(history)
-    found = []
-    for one in history.exchanges(chosen):
-        if one.ending not in (Ending.ANSWERED, Ending.UNKNOWN):
-            continue
-        found.append(
-            ExpectedEvent(
-                one.row,
-                event,
-                ids[one.row] or "",
-                one.sent_ns,
-                one.done_ns,
-                (users or {}).get(one.user),
-                one.source if ip else None,
-                one.ending is Ending.ANSWERED,
-            )
-        )
-    return found
+    chosen = np.array(sorted(int(row) for row in rows), dtype=np.int64)
+    endings = history.numbers("ending")[chosen]
+    chosen = chosen[np.isin(endings, (Ending.ANSWERED, Ending.UNKNOWN))]
+    columns = history.frame[chosen].select(
+        pl.Series("row", chosen),
+        request_ids(history, chosen).fill_null("").alias("id"),
+        "sent_ns",
+        "done_ns",
+        pl.col("user").cast(pl.Int64),
+        pl.col("source").cast(pl.String),
+        (pl.col("ending") == int(Ending.ANSWERED)).alias("answered"),
+    )
+    names = users or {}
+    return [
+        ExpectedEvent(row, event, request, sent, done, names.get(user), source if ip else None, answered)
+        for row, request, sent, done, user, source, answered in columns.iter_rows()
+    ]

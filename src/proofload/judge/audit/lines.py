@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 from proofload.judge.audit.expected import Forgery
@@ -30,9 +31,9 @@ def judge_broken(entries: Sequence[AuditEntry]) -> Finding:
     broken = [entry for entry in entries if entry.fields is None and entry.text.strip()]
     if not broken:
         return held(rule, "every line is a whole JSON object", examined=len(entries))
-    last = {entry.source: entry.line for entry in entries}
+    last: dict[str, int] = {}
     for entry in entries:
-        last[entry.source] = max(last[entry.source], entry.line)
+        last[entry.source] = max(last.get(entry.source, 0), entry.line)
     within = [entry for entry in broken if entry.line != last[entry.source]]
     if not within:
         says = "the last line is no JSON object; it may not have been written to its end when it was read"
@@ -111,12 +112,17 @@ def _any_of(secrets: Iterable[str]) -> re.Pattern[str] | None:
 
 def _named_secret(fields: Mapping[str, object] | None) -> bool:
     for name, value in (fields or {}).items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             if _named_secret(value):
                 return True
-        elif isinstance(value, str) and _SECRET_FIELD.search(name) and not _MASKED.fullmatch(value):
+        elif isinstance(value, str) and _names_a_secret(name) and not _MASKED.fullmatch(value):
             return True
     return False
+
+
+@lru_cache(maxsize=1024)
+def _names_a_secret(field_name: str) -> bool:
+    return _SECRET_FIELD.search(field_name) is not None
 
 
 def _blank(text: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proofload.core.units import format_duration
-from proofload.judge.latency.percentiles import Percentile, estimate, samples_needed
+from proofload.judge.latency.percentiles import ACCUSING_CONFIDENCE, Percentile, estimate, samples_needed
 from proofload.judge.latency.samples import Samples, gather
 from proofload.judge.latency.shape import (
     LatencyBounds,
@@ -131,12 +131,13 @@ def _against(samples: Samples, one: Percentile, promised_ns: int) -> Finding:
     )
     figures: dict[str, int | float | str] = {"of": samples.name, "value_ns": one.value_ns, "promised_ns": promised_ns}
     needed = samples_needed(one.per_mille)
-    if one.low_ns is not None and one.low_ns > promised_ns:
+    surely = estimate(samples.response_ns, one.per_mille, confidence=ACCUSING_CONFIDENCE).low_ns
+    if surely is not None and surely > promised_ns:
         slow = np.flatnonzero(samples.response_ns > promised_ns)
         return Finding(
             "lat.over_bound",
             Outcome.FAIL,
-            f"{says}, and surely above {format_duration(one.low_ns - 1)}",
+            f"{says}, and surely above {format_duration(surely - 1)}",
             len(samples),
             needed,
             rows=tuple(int(samples.rows[at]) for at in slow[:5]),

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
+ACCUSING_CONFIDENCE = 0.9998
+"""What FAIL needs: one accusation in ten thousand systems that only just keep their promise."""
 _BLOCKS = 64
 _LEAST_PER_BLOCK = 8
 
@@ -93,17 +95,20 @@ def effective_samples(in_time_order_ns: NDArray[np.int64], threshold_ns: int) ->
 
     Slow requests come in clusters, and a cluster is one event, not a hundred. Over 64 consecutive blocks the number of
     exceedances then varies more than chance would have it; by that factor the sample is worth less (Kish's design
-    effect).
+    effect). Clusters smaller than a block show as runs of neighbours.
     """
     count = len(in_time_order_ns)
-    size = count // _BLOCKS
-    if size < _LEAST_PER_BLOCK:
-        return count
-    over = (in_time_order_ns[: size * _BLOCKS] > threshold_ns).reshape(_BLOCKS, size)
+    over = in_time_order_ns > threshold_ns
     share = float(over.mean())
     if share in (0.0, 1.0):
         return count
-    effect = float(over.mean(axis=1).var(ddof=1)) * size / (share * (1 - share))
+    # Independent exceedances stand in as many runs as there are of them, but for those that meet by chance.
+    runs = int(over[0]) + int((over[1:] & ~over[:-1]).sum())
+    effect = float(over.sum()) * (1 - share) / runs
+    size = count // _BLOCKS
+    if size >= _LEAST_PER_BLOCK:
+        blocks = over[: size * _BLOCKS].reshape(_BLOCKS, size)
+        effect = max(effect, float(blocks.mean(axis=1).var(ddof=1)) * size / (share * (1 - share)))
     return max(1, math.ceil(count / max(1.0, effect)))
 
 

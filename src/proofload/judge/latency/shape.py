@@ -17,7 +17,8 @@ from proofload.judge.verdict import Finding, Outcome, held
 _SLICES = 12
 _KENDALL_DEVIATIONS = 3.1
 """One-sided chance below 1 in 1,000."""
-_CHANCE = 1e-3
+_CHANCE = 1e-4
+_LEAST_GAPS = 3
 _TRIALS = 20_000
 _STEADY = 1.2
 _PEAK_SHARES = (0.5, 0.25, 0.0)
@@ -44,7 +45,8 @@ def judge_stalls(samples: Samples, bounds: LatencyBounds) -> Finding:
     """Return `lat.periodic_stall`: FAIL where everything stops again and again, at intervals too even for chance.
 
     All requests that a stall holds up end together when it ends, so its end is the sharp instant. Under random stalls
-    the intervals between the ends are exponential; the finding needs them more even than 1 in 1,000 such would be.
+    the intervals between the ends are exponential; the finding needs them more even than 1 in 10,000 such would be,
+    and three of them.
     """
     rule = "lat.periodic_stall"
     threshold = max(bounds.stall_least_ns, bounds.slow_factor * _median(samples))
@@ -54,7 +56,7 @@ def judge_stalls(samples: Samples, bounds: LatencyBounds) -> Finding:
         # Between the great stalls there may be small ones of another cause: the great ones are tried by themselves.
         ends = all_ends[peaks >= share * peaks.max(initial=0)]
         gaps = np.diff(ends)
-        if len(gaps) < 2 or _chance_of_evenness(gaps) * len(_PEAK_SHARES) >= _CHANCE:
+        if len(gaps) < _LEAST_GAPS or _chance_of_evenness(gaps) * len(_PEAK_SHARES) >= _CHANCE:
             continue
         period = int(np.median(gaps))
         slow = np.flatnonzero(samples.response_ns > threshold)

@@ -42,17 +42,19 @@ class Foreign:
     def at_most(self, key: Key, policy: MetricsPolicy, where: Mapping[str, str], span_ns: int) -> int | None:
         """Return the greatest number of foreign requests to reckon with in `span_ns`, None where nothing is known.
 
-        Foreign requests are taken to come at the rate of the quiet time, with a margin that chance exceeds about once
-        in a thousand times (three deviations of a Poisson count, and seven for a count of none).
+        Foreign requests are taken to come at the rate of the quiet time, with a margin of six deviations of the two
+        Poisson counts, and twenty for a count of none.
         """
         if self.exclusive:
             return 0
         if self.quiet is None:
             return None
         first, last = self.quiet
-        quiet_ns = max(1, last.asked_ns - first.answered_ns)
+        longer = span_ns / max(1, last.asked_ns - first.answered_ns)
         seen = difference([first, last], policy, where).increments.get(key, 0)
-        return math.ceil((seen + 3 * math.sqrt(seen) + 7) * span_ns / quiet_ns)
+        # Both counts are Poisson, and the first is only known by one draw of it.
+        spread = math.sqrt(seen * longer + (seen + 1) * longer * longer)
+        return math.ceil(seen * longer + 6 * spread + 20 * longer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,9 @@ def difference(readings: Sequence[Reading], policy: MetricsPolicy, where: Mappin
     errors = tuple(reading.error for reading in readings if reading.error)
     increments: dict[Key, int] = {}
     resets: list[str] = []
-    pages = [_series(reading.samples, policy, where) for reading in readings if not reading.error]
-    starts = [_starts(reading.samples) for reading in readings if not reading.error]
+    ordered = _one_after_the_other([reading for reading in readings if not reading.error])
+    pages = [_series(reading.samples, policy, where) for reading in ordered]
+    starts = [_starts(reading.samples) for reading in ordered]
     for earlier, later in itertools.pairwise(pages):
         for series in sorted(earlier.keys() | later.keys()):
             was, is_now = earlier.get(series, 0), later.get(series)
@@ -162,6 +165,17 @@ def status_label(status: str, by_class: bool) -> str:
     '4xx'
     """
     return f"{status[0]}xx" if by_class else status
+
+
+def _one_after_the_other(readings: Sequence[Reading]) -> list[Reading]:
+    """Return the first and last reading and those between that overlap none: of two that do, neither was sooner."""
+    if len(readings) < 3:
+        return list(readings)
+    kept = [readings[0]]
+    for reading in readings[1:-1]:
+        if reading.asked_ns >= kept[-1].answered_ns and reading.answered_ns <= readings[-1].asked_ns:
+            kept.append(reading)
+    return [*kept, readings[-1]]
 
 
 def _series(
