@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check format bench bench-judges fuzz prove generate lock clean debian-packages
+.PHONY: help demo test quick check format bench bench-judges fuzz prove defects generate lock clean debian-packages
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ demo: $(VENV)/.demo.stamp ## Prove the reference system's controls (ARGS="TC-RL-
 	@$(BIN)/proofload demo $(ARGS)
 
 test: $(VENV)/.demo.stamp $(VENV)/.dev.stamp debian-packages ## Install what the tests need and run them all
-	@$(BIN)/pytest -n 3 --dist loadgroup -m "not alone" $(ARGS)
+	@$(BIN)/pytest -n 3 --dist loadfile -m "not alone" $(ARGS)
 	@$(BIN)/pytest -m alone $(ARGS) || [ $$? -eq 5 ] # 5: ARGS chose none of those that run alone
 
 quick: $(VENV)/.demo.stamp $(VENV)/.dev.stamp ## Run the tests that need no server and take no time
@@ -49,6 +49,9 @@ bench: $(VENV)/.demo.stamp $(VENV)/.bench.stamp debian-packages ## Measure again
 
 bench-judges: $(VENV)/.demo.stamp ## Measure the judges at 10 k to 10 M exchanges on one core
 	@$(BIN)/python benchmarks/judges.py $(ARGS)
+
+defects: $(VENV)/.demo.stamp ## Run each defect of the reference system against the case named for it (minutes)
+	@$(BIN)/python scripts/defects.py $(ARGS)
 
 prove: $(VENV)/.demo.stamp $(VENV)/.dev.stamp ## Prove the judges on simulated systems, honest and broken (writes docs/proof.md)
 	@$(BIN)/python tests/prove/proof.py $(ARGS)
