@@ -1,11 +1,10 @@
-"""Scale of the judges of ledgers, latency and linearizability: cost per exchange, from 10,000 to the largest asked for.
+"""Scale of the judges of ledgers, latency and linearizability: `JUDGES` for benchmarks/judges.py.
 
-`figures(sizes)` returns rows for the table of benchmarks/judges.py; run by itself it prints them.
+Run by itself it times 10,000 bank operations of 100 users, and a history on which the search must stop at its budget.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 
 import numpy as np
@@ -23,9 +22,6 @@ from proofload.plan.policies import LatencyPolicy, MetricsPolicy
 from proofload.record.history import History
 from proofload.record.ledger import Reading, Sample
 
-SIZES = (10_000, 100_000, 1_000_000)
-BOUND_S = 3.0
-BANK_BOUND_S = 10.0
 _OPERATIONS = {name: Route(f"/{name}", "GET") for name in ("read", "write", "login", "order")}
 _SECOND = 1_000_000_000
 
@@ -90,53 +86,36 @@ def bank(operations: int, users: int) -> tuple[list[Operation], BankAccount]:
     return made, BankAccount(100)
 
 
-def _best(work, rounds: int) -> float:
-    seconds = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
+def counters(made: History):
+    return judge_metrics(MetricsPolicy(), made, readings(made), operations=_OPERATIONS, foreign=Foreign(exclusive=True))
 
 
-def figures(sizes=SIZES) -> list[dict[str, object]]:
-    """Return a row for each judge and size: seconds, nanoseconds an exchange, and the bound where one is set."""
-    rows: list[dict[str, object]] = []
-    for size in sizes:
-        made = history(size)
-        pages, ledger = readings(made), made.frame.select("request_id", pl.col("status").cast(pl.Int64))
-        judges = {
-            "reconcile (counters)": lambda made=made, pages=pages: judge_metrics(
-                MetricsPolicy(), made, pages, operations=_OPERATIONS, foreign=Foreign(exclusive=True)
-            ),
-            "reconcile (request ids)": lambda made=made, ledger=ledger: judge_request_ids(made, ledger, source="log"),
-            "latency": lambda made=made: judge_latency(LatencyPolicy(p99_within="1s"), made),
-            "delivery": lambda made=made: judge_delivery(made),
-        }
-        for name, judge in judges.items():
-            seconds = _best(judge, 2)
-            rows.append(_row(name, size, seconds, BOUND_S if size == 1_000_000 else None))
+def request_ids(made: History):
+    return judge_request_ids(made, made.frame.select("request_id", pl.col("status").cast(pl.Int64)), source="log")
+
+
+JUDGES = {
+    "reconcile, counters": (history, counters),
+    "reconcile, request ids": (history, request_ids),
+    "latency": (history, lambda made: judge_latency(LatencyPolicy(p99_within="1s"), made)),
+    "delivery": (history, judge_delivery),
+}
+"""How a history of a size is made, and what judges it."""
+
+
+def main() -> None:
     operations, model = bank(10_000, 100)
-    rows.append(_row("bank, 100 users", 10_000, _best(lambda: judge_linearizable(operations, model), 2), BANK_BOUND_S))
+    began = time.process_time()
+    finding = judge_linearizable(operations, model)
+    print(
+        f"10,000 bank operations, 100 users: {finding.outcome.name} in {time.process_time() - began:.2f} s (bound 10 s)"
+    )
     deposits = [Operation(n, n, "add", 2**n, None, 0, 100) for n in range(40)]
     deposits.append(Operation(99, 99, "read", None, 5_000_000_000_001, 0, 100))
-    began = time.perf_counter()
+    began = time.process_time()
     finding = judge_linearizable(deposits, Counter())
-    rows.append(_row(f"pathological: {finding.outcome.name}", 41, time.perf_counter() - began, None))
-    return rows
-
-
-def _row(name: str, size: int, seconds: float, bound: float | None) -> dict[str, object]:
-    return {
-        "judge": name,
-        "exchanges": size,
-        "seconds": round(seconds, 3),
-        "ns each": round(seconds / size * 1e9),
-        "bound s": bound or "",
-        "held": "" if bound is None else "yes" if seconds < bound else "NO",
-    }
+    print(f"40 concurrent adds, no sum as read: {finding.outcome.name} in {time.process_time() - began:.2f} s")
 
 
 if __name__ == "__main__":
-    for row in figures(tuple(int(one) for one in sys.argv[1:]) or SIZES):
-        print(*row.values(), sep="\t")
+    main()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from proofload.core.units import format_duration
 from proofload.judge.verdict import Finding, Outcome, held
+from proofload.record.delivery import Delivery
 from proofload.record.exchange import NEVER_NS, Ending
 from proofload.record.history import History
 
@@ -49,6 +50,19 @@ def judge_delivery(
         _answered(chosen, endings, bounds),
         _send_lag(history, chosen, endings, bounds),
     ]
+
+
+def judge_generators(deliveries: Iterable[Delivery]) -> list[Finding]:
+    """Return `delivery.bottleneck` for each load whose generator was the limit, died, or was stopped before its end."""
+    findings = []
+    for one in deliveries:
+        died = [f"generator {each.number} died: {each.died}" for each in one.generators if each.died]
+        stopped = ["the run was stopped before its plan was through"] if one.stopped else []
+        limit = [*one.reasons] or ["the generator was the limit"] if one.bottleneck else []
+        if died or stopped or limit:
+            says = "; ".join([*limit, *died, *stopped])
+            findings.append(Finding("delivery.bottleneck", Outcome.INCONCLUSIVE, says, one.planned))
+    return findings
 
 
 def rest_on(findings: Iterable[Finding], delivered: Sequence[Finding], *, fail_survives: bool = True) -> list[Finding]:

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from proofload.judge.delivery import DeliveryBounds, judge_delivery, rest_on
+from proofload.judge.delivery import DeliveryBounds, judge_delivery, judge_generators, rest_on
 from proofload.judge.verdict import Finding, Outcome
+from proofload.record.delivery import Delivery, GeneratorDelivery, Lag
 from proofload.record.exchange import NEVER_NS, Ending, Exchange, Fault
 from proofload.record.history import History
 
@@ -68,3 +69,17 @@ def test_only_the_chosen_rows_are_looked_at() -> None:
     history = History.of([SENT] * 10 + [DROPPED] * 10)
     rows = history.rows_where(history.frame["status"] == 200)
     assert {one.outcome for one in judge_delivery(history, rows=rows)} == {Outcome.PASS}
+
+
+def test_a_generator_that_was_the_limit_died_or_was_stopped_is_named() -> None:
+    dead = GeneratorDelivery(2, 10, 0.9, 0.0, Lag(), died="signal 9")
+    assert judge_generators([Delivery(planned=5, sent=5)]) == []
+    for one, told in (
+        (Delivery(bottleneck=True, reasons=("loop lag 80 ms",)), "loop lag 80 ms"),
+        (Delivery(bottleneck=True), "the generator was the limit"),
+        (Delivery(generators=(dead,)), "generator 2 died: signal 9"),
+        (Delivery(stopped=True), "stopped"),
+    ):
+        found = judge_generators([one])
+        assert [finding.outcome for finding in found] == [Outcome.INCONCLUSIVE]
+        assert told in found[0].says
