@@ -91,7 +91,7 @@ def test_orders_of_what_is_not_sold(system, user, body):
 
 
 def token(**changes):
-    claims = {"iss": "ordersystem", "sub": "load_test_user_1", "jti": "j", "exp": time.time() + 60, **changes}
+    claims = {"iss": "ordersystem", "sub": "load_test_user_1", "jti": "j", "exp": time.time() + 3_600, **changes}
     return jwt.encode(claims, changes.pop("secret", SECRET), algorithm="HS256")
 
 

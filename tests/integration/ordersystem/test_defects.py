@@ -73,7 +73,7 @@ def test_a_scrape_sees_one_worker(start_system):
     for _ in range(20):
         with system.client() as client:
             client.get("/api/v1/balance")
-    assert len(set(requests_total(system))) == 2
+    # Both workers may have had as many; what no page shows is all twenty.
     assert max(requests_total(system)) < 20
 
 

@@ -13,9 +13,11 @@ from proofload.judge.models import breaker as model
 from proofload.record.history import History
 
 OPEN_NS = 2 * SECOND
+_SCENARIOS = st.sampled_from([name for name in SCENARIOS if name != "crowd"])
+honest_worlds = st.tuples(st.none(), _SCENARIOS, st.integers(0, 10_000))
 worlds = st.tuples(
     st.sampled_from([None, *sorted(DEFECTS)]),
-    st.sampled_from([name for name in SCENARIOS if name != "crowd"]),
+    _SCENARIOS,
     st.integers(0, 10_000),
 )
 
@@ -31,11 +33,11 @@ def with_history(world, frame):
 
 
 @settings(max_examples=150, deadline=None)
-@given(worlds, st.integers(0, 1_000), st.floats(0, 1), st.sampled_from([MS, 30 * MS, SECOND]))
-def test_a_wider_interval_never_accuses(drawn, seed, share, most):
+@given(honest_worlds, st.integers(0, 1_000), st.floats(0, 1), st.sampled_from([MS, 30 * MS, SECOND]))
+def test_a_wider_interval_never_accuses_an_honest_breaker(drawn, seed, share, most):
+    # Of a defective one that narrow intervals left undecided, wider ones can bring out what is true: see docs/findings.md.
     world = build(drawn)
-    if fails(judged(world, OPEN_NS)):
-        return
+    assert fails(judged(world, OPEN_NS)) == []
     dice = stream(seed, "widen")
     count = len(world.history)
     earlier = [dice.randrange(most) if dice.random() < share else 0 for _ in range(count)]
