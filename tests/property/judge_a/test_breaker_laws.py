@@ -35,7 +35,7 @@ def with_history(world, frame):
 @settings(max_examples=150, deadline=None)
 @given(honest_worlds, st.integers(0, 1_000), st.floats(0, 1), st.sampled_from([MS, 30 * MS, SECOND]))
 def test_a_wider_interval_never_accuses_an_honest_breaker(drawn, seed, share, most):
-    # Of a defective one that narrow intervals left undecided, wider ones can bring out what is true: see docs/findings.md.
+    # Of a defective one left undecided, wider intervals can bring out what is true: see docs/findings.md.
     world = build(drawn)
     assert fails(judged(world, OPEN_NS)) == []
     dice = stream(seed, "widen")
