@@ -212,7 +212,7 @@ async def histogram(w: World):
 
 @check("mon.histogram_in_milliseconds")
 async def unit(w: World):
-    await w.gateway().many(3)
+    await w.gateway().many(60)
     line = next(x for x in (await w.page()).splitlines() if x.startswith("http_request_duration_seconds_sum{"))
     return float(line.rsplit(" ", 1)[1]) > 1
 
