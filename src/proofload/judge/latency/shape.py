@@ -171,9 +171,11 @@ def count_modes(response_ns: NDArray[np.int64]) -> int:
         return 1
     logs = np.log10(np.maximum(response_ns, 1).astype(np.float64))
     width = 0.05
-    bins = max(3, int((logs.max() - logs.min()) / width) + 3)
+    kernel = np.array([1, 2, 3, 2, 1]) / 9
+    # Never fewer bins than the kernel is long: `same` would then answer with the kernel's length.
+    bins = max(len(kernel), int((logs.max() - logs.min()) / width) + 3)
     counts, _ = np.histogram(logs, bins=bins)
-    smooth = np.convolve(counts, np.array([1, 2, 3, 2, 1]) / 9, mode="same")
+    smooth = np.convolve(counts, kernel, mode="same")
     groups, peak, valley, mass = 0, 0.0, float("inf"), 0.0
     for height, count in zip(smooth, counts, strict=True):
         if peak and height < valley:
