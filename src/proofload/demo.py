@@ -73,6 +73,17 @@ class ReferenceSystem:
             _stop(process)
             raise
 
+    def environ(self, window: str) -> dict[str, str]:
+        """Return what the preset `ordersystem` asks for by `${env:NAME}`; `window` is in seconds."""
+        return {
+            "ORDERSYSTEM_GATEWAY": self.ready.gateway,
+            "ORDERSYSTEM_RATE_WINDOW": f"{window}s",
+            "ORDERSYSTEM_BREAKER_OPEN": f"{window}s",
+            "ORDERSYSTEM_CONTROL": self.ready.control,
+            "ORDERSYSTEM_AUDIT": str(Path(self.ready.audit[0]).parent),
+            **{f"ORDERSYSTEM_{name.upper()}": url for name, url in self.ready.services.items()},
+        }
+
     def stop(self) -> None:
         """End the system and wait until it is gone."""
         _stop(self._process)

@@ -52,10 +52,20 @@ class Ended:
     """The signal that ended it early, where one did."""
 
 
-async def run(target: Target, cases: Sequence[Case], *, out: Path, seed: int | None, audience: Audience) -> Ended:
+async def run(
+    target: Target,
+    cases: Sequence[Case],
+    *,
+    out: Path,
+    seed: int | None,
+    audience: Audience,
+    fail_fast: bool = False,
+    notes: Sequence[str] = (),
+) -> Ended:
     """Run `cases` on `target` and return their verdicts; everything they rest on is in the bundle.
 
-    SIGINT and SIGTERM end it early and in order: what was seen so far is kept, sealed and judged.
+    SIGINT and SIGTERM end it early and in order: what was seen so far is kept, sealed and judged. So does the first
+    FAIL with `fail_fast`. `notes` are what a reader has to know beside the verdicts; they are kept with the evidence.
     Raises SafetyError before anything is sent where the target may not be loaded.
     """
     vet = prove_ownership(target)
@@ -64,7 +74,7 @@ async def run(target: Target, cases: Sequence[Case], *, out: Path, seed: int | N
     run_id = f"{fresh_seed():08x}"
     began_wall_ns = clock.wall_ns()
     writer = BundleWriter(new_bundle_path(out, began_wall_ns, run_id))
-    files.save_plan(writer, target, [case.id for case in cases], seed, {})
+    files.save_plan(writer, target, [case.id for case in cases], seed, {"notes": list(notes)})
     writer.write_json(files.ENVIRONMENT, describe())
 
     endpoint = Endpoint.of(target.address)
@@ -86,7 +96,7 @@ async def run(target: Target, cases: Sequence[Case], *, out: Path, seed: int | N
     sources = Sources(seed, endpoint.host, target.sources)
     setup = new_engine(f"{run_id}-{SETUP}")
     shared = Shared(target, clock, seed, run_id, sources, Accounts(target, setup, sources), audience, new_engine)
-    conduct = _Conduct(shared, writer, Schedule(cases))
+    conduct = _Conduct(shared, writer, Schedule(cases), fail_fast=fail_fast)
     got_signal = await conduct.all()
     writer.write_history(f"history/{SETUP}.parquet", setup.history())
     writer.seal()
@@ -109,11 +119,19 @@ def judge_bundle(path: Path) -> tuple[Verdict, ...]:
     return tuple(_verdict(CATALOGUE[case_id], evidence[case_id], kept[case_id][1]) for case_id in case_ids)
 
 
+def notes_in(path: Path) -> tuple[str, ...]:
+    """Return what has to be said beside the verdicts of a bundle."""
+    return files.load_notes(Bundle(path))
+
+
 def _verdict(case: Case, evidence: Evidence, dossier: Dossier) -> Verdict:
     if dossier.skipped:
         return Verdict(case.id, Outcome.SKIPPED, (), dossier.skipped)
     if dossier.broke:
         return Verdict(case.id, Outcome.ERROR, (), dossier.broke)
+    if dossier.interrupted and not len(evidence.history):
+        # It sent nothing: what its judge would say could only be about the cases that it follows.
+        return Verdict(case.id, Outcome.INCONCLUSIVE, (), dossier.interrupted)
     verdict = verdict_of(case.id, case.judge, evidence)
     if dossier.interrupted and verdict.outcome is not Outcome.FAIL:
         return Verdict(case.id, Outcome.INCONCLUSIVE, verdict.findings, dossier.interrupted)
@@ -123,7 +141,7 @@ def _verdict(case: Case, evidence: Evidence, dossier: Dossier) -> Verdict:
 class _Conduct:
     """Drives the cases of one run, side by side where the schedule allows it."""
 
-    def __init__(self, shared: Shared, writer: BundleWriter, schedule: Schedule) -> None:
+    def __init__(self, shared: Shared, writer: BundleWriter, schedule: Schedule, *, fail_fast: bool = False) -> None:
         self.took_ns: dict[str, int] = {}
         self._evidence: dict[str, Evidence] = {}
         self._shared = shared
@@ -132,6 +150,9 @@ class _Conduct:
         self._tasks: dict[asyncio.Task[Dossier], tuple[Case, Lab]] = {}
         self._stop = asyncio.Event()
         self._signal = 0
+        self._fail_fast = fail_fast
+        self._failed = ""
+        """The case that ended the run by its FAIL, where one did."""
 
     async def all(self) -> int:
         """Drive every case to its end; return the signal that cut it short, or 0."""
@@ -149,6 +170,9 @@ class _Conduct:
                 if self._stop.is_set():
                     await self._end_early()
                 self._collect()
+                if self._failed and not self._schedule.done:
+                    await self._end_early()
+                    self._collect()
             stopping.cancel()
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -175,7 +199,7 @@ class _Conduct:
             if not skipped:
                 await case.drive(lab)
         except asyncio.CancelledError:
-            interrupted = f"interrupted by {signal.Signals(self._signal).name}" if self._signal else "interrupted"
+            interrupted = self._why_ended()
         except ProofloadError as error:
             broke = str(error)
         took_ns = lab.clock.now_ns() - began_ns
@@ -183,9 +207,15 @@ class _Conduct:
             anchor, lab.deliveries(), lab.edges(), lab.ledgers(), lab.facts, interrupted, broke, skipped, took_ns
         )
 
+    def _why_ended(self) -> str:
+        if self._signal:
+            return f"interrupted by {signal.Signals(self._signal).name}"
+        return f"ended by --fail-fast: {self._failed} was FAIL" if self._failed else "interrupted"
+
     async def _end_early(self) -> None:
+        why = f"{self._why_ended()}, before its turn came"
         for case in self._schedule.abandon():
-            self._save(case.id, None, self._without_driving(interrupted="the run was ended before its turn came"))
+            self._save(case.id, None, self._without_driving(interrupted=why))
         for task, (_, lab) in self._tasks.items():
             lab.engine.stop()
             task.cancel()
@@ -202,7 +232,10 @@ class _Conduct:
                 else self._without_driving(broke=f"{type(problem).__name__}: {problem}")
             )
             self._save(case.id, lab, dossier)
-            self._schedule.end(case.id, self._outcome_so_far(case, lab, dossier))
+            outcome = self._outcome_so_far(case, lab, dossier)
+            self._schedule.end(case.id, outcome)
+            if self._fail_fast and outcome is Outcome.FAIL:
+                self._failed = self._failed or case.id
 
     def _outcome_so_far(self, case: Case, lab: Lab, dossier: Dossier) -> Outcome:
         """Return what others that depend on the case may go by."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import tempfile
-import textwrap
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,25 +17,25 @@ from rich.text import Text
 
 from proofload import __version__
 from proofload.cases.case import Case
-from proofload.cli.exit_status import ExitStatus, of_outcomes
+from proofload.cli.exit_status import ExitStatus, of_outcomes, worst_of
+from proofload.cli.pace import Pace, notes_of, window_of
 from proofload.core.errors import PlanError, Problem, ToolError
-from proofload.core.units import NS_PER_SECOND, format_duration, parse_duration_ns
+from proofload.core.units import format_duration
 from proofload.demo import ReferenceSystem
-from proofload.drive.reach import reach
 from proofload.judge.linearizable.jepsen import check_jepsen
 from proofload.judge.verdict import Verdict
-from proofload.plan.ownership import prove_ownership
 from proofload.plan.reader import parse_target, read_target
 from proofload.plan.target import Target
 from proofload.record.bundle import dump_json
-from proofload.report import terminal
+from proofload.report import repeated, terminal, view
 from proofload.report.as_json import SCHEMA_VERSION, finding_json, to_json
 from proofload.report.junit import to_junit
 from proofload.report.live import LiveView
 from proofload.report.result import CaseInfo, RunResult
 from proofload.report.view import safe
-from proofload.run import Ended, judge_bundle, run
-from proofload.suite.catalogue import CATALOGUE
+from proofload.run import Ended, judge_bundle, notes_in, run
+from proofload.suite.catalogue import CATALOGUE, CORE
+from proofload.suite.choice import Choice
 from proofload.suite.choose import choose
 
 _OF_SIGNAL = {signal.SIGINT: ExitStatus.INTERRUPTED, signal.SIGTERM: ExitStatus.TERMINATED}
@@ -53,61 +52,50 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What to run, and where the evidence goes."""
+    """What to run, how often, and where the evidence goes."""
 
-    cases: tuple[str, ...]
-    target: Path
+    choice: Choice
     out: Path
-    seed: int | None
+    seed: int | None = None
+    repeat: int = 1
+    fail_fast: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What to run on the reference system."""
+    """What to run on the reference system, and how that is set up."""
 
-    cases: tuple[str, ...]
-    defects: tuple[str, ...]
-    window: str | None
-    out: Path
-    seed: int | None
+    run: RunOptions
+    defects: tuple[str, ...] = ()
+    pace: Pace = Pace.TRUE
+    window: str | None = None
 
 
-def run_target(options: RunOptions, output: Output) -> ExitStatus:
+def run_target(target: Path, options: RunOptions, output: Output) -> ExitStatus:
     """Run cases on the target of a file."""
-    chosen = choose(CATALOGUE, options.cases)
-    target = read_target(options.target)
-    return _run(target, chosen, options.out, options.seed, output, ())
+    chosen = choose(CATALOGUE, options.choice, CORE)
+    return _run(read_target(target), chosen, options, output, ())
 
 
 def run_demo(options: DemoOptions, output: Output) -> ExitStatus:
     """Start the reference system, run cases on it, stop it."""
-    chosen = choose(CATALOGUE, options.cases)
-    window = _window_s(options.window)
+    chosen = choose(CATALOGUE, options.run.choice, CORE)
+    window = window_of(options.pace, options.window)
     console = Console(stderr=True, quiet=output.quiet)
-    notes = [f"the reference system ran with the defect {defect}" for defect in options.defects]
-    if options.window:
-        notes.append(f"the rate-limit window and the open time of breakers were {options.window}, not the true 60s")
+    notes = [*(f"the reference system ran with the defect {one}" for one in options.defects), *notes_of(window)]
     with tempfile.TemporaryDirectory(prefix="proofload-demo-") as folder:
         console.print(Text("starting the reference system ..."))
         settings = {"GATEWAY_RATE_WINDOW": window, "BREAKER_OPEN": window, "LOCK_HOLD": "0.1"}
         with _terminable(), ReferenceSystem.start(Path(folder), defects=options.defects, settings=settings) as system:
-            environ = {
-                "ORDERSYSTEM_GATEWAY": system.ready.gateway,
-                "ORDERSYSTEM_RATE_WINDOW": f"{window}s",
-                "ORDERSYSTEM_BREAKER_OPEN": f"{window}s",
-                "ORDERSYSTEM_CONTROL": system.ready.control,
-                "ORDERSYSTEM_AUDIT": str(Path(system.ready.audit[0]).parent),
-                **{f"ORDERSYSTEM_{name.upper()}": url for name, url in system.ready.services.items()},
-            }
-            target = parse_target(_preset("ordersystem"), "the preset ordersystem", environ)
-            return _run(target, chosen, options.out, options.seed, output, notes)
+            target = parse_target(_preset("ordersystem"), "the preset ordersystem", system.environ(window))
+            return _run(target, chosen, options.run, output, notes)
 
 
 def judge_bundle_again(path: Path, output: Output) -> ExitStatus:
     """Judge an earlier run's evidence."""
     verdicts = judge_bundle(path)
     status = of_outcomes(verdict.outcome for verdict in verdicts)
-    _report(_result(verdicts, path, status), output)
+    _report([_result(verdicts, path, status)], output)
     return status
 
 
@@ -129,52 +117,49 @@ def judge_history(path: Path, model: str, *, as_json: bool) -> ExitStatus:
     return of_outcomes([finding.outcome])
 
 
-def show_cases(case_id: str | None) -> ExitStatus:
-    """List the catalogue by category, or explain one case."""
-    console = Console(highlight=False)
-    if case_id is not None:
-        (case, *_) = choose(CATALOGUE, [case_id])
-        _explain(CATALOGUE.get(case_id.upper(), case), console)
-        return ExitStatus.ALL_PASS
-    category = ""
-    for case in CATALOGUE.values():
-        if case.category != category:
-            console.print(Text(f"{'' if not category else chr(10)}{case.category}", style="bold"))
-            category = case.category
-        console.print(Text(f"  {case.id:<14} {case.priority:<9} {case.title}"), soft_wrap=True)
-    console.print(Text("\nproofload cases ID explains one of them"))
-    return ExitStatus.ALL_PASS
-
-
-def check_target_file(path: Path) -> ExitStatus:
-    """Validate a target file, prove that the target may be loaded, and ask it one request."""
-    target = read_target(path)
-    console = Console(highlight=False)
-    console.print(Text(f"{path}: {len(target.operations)} operations, {_controls(target)}"), soft_wrap=True)
-    vet = prove_ownership(target)
-    told = uvloop.run(reach(target, vet))
-    console.print(Text(f"{target.address}: {told}"), soft_wrap=True)
-    for case in CATALOGUE.values():
-        why = case.missing(target)
-        state = f"would be SKIPPED: {why}" if why else f"can run, about {format_duration(case.expected_ns(target))}"
-        console.print(Text(f"  {case.id:<12} {state}"), soft_wrap=True)
-    return ExitStatus.ALL_PASS
-
-
 def _run(
-    target: Target, cases: Sequence[Case], out: Path, seed: int | None, output: Output, notes: Iterable[str]
+    target: Target, cases: Sequence[Case], options: RunOptions, output: Output, notes: Iterable[str]
 ) -> ExitStatus:
     console = Console(stderr=True, quiet=output.quiet, highlight=False)
     longest_ns = max((case.expected_ns(target) for case in cases), default=0)
     console.print(
         Text(f"{len(cases)} cases on {target.address}, at least {format_duration(longest_ns)}"), soft_wrap=True
     )
+    results: list[RunResult] = []
+    for number in range(1, options.repeat + 1):
+        result, ended = _run_once(target, cases, options, tuple(notes), number, console)
+        results.append(result)
+        if options.repeat > 1:
+            console.print(Text(f"run {number} of {options.repeat}: {view.summary(result)}"), soft_wrap=True)
+        if ended.signal or (options.fail_fast and result.exit_status == ExitStatus.FAIL):
+            break
+    _report(results, output)
+    return ExitStatus(results[-1].exit_status) if ended.signal else worst_of(one.exit_status for one in results)
+
+
+def _run_once(
+    target: Target,
+    cases: Sequence[Case],
+    options: RunOptions,
+    notes: tuple[str, ...],
+    number: int,
+    console: Console,
+) -> tuple[RunResult, Ended]:
+    # A seed chooses the client addresses, too: two runs with one seed would spend one allowance.
+    seed = options.seed if options.seed is None else options.seed + number - 1
     with LiveView([case.id for case in cases], console, time.perf_counter_ns) as audience:
-        ended = uvloop.run(run(target, cases, out=out, seed=seed, audience=audience))
-    status = _status(ended)
-    said = [*notes, *([f"ended early by {signal.Signals(ended.signal).name}"] if ended.signal else [])]
-    _report(_result(ended.verdicts, ended.bundle, status, target.name, ended, said), output)
-    return status
+        ended = uvloop.run(
+            run(
+                target,
+                cases,
+                out=options.out,
+                seed=seed,
+                audience=audience,
+                fail_fast=options.fail_fast,
+                notes=notes,
+            )
+        )
+    return _result(ended.verdicts, ended.bundle, _status(ended), target.name, ended), ended
 
 
 def _status(ended: Ended) -> ExitStatus:
@@ -189,7 +174,6 @@ def _result(
     status: ExitStatus,
     target: str = "",
     ended: Ended | None = None,
-    notes: Iterable[str] = (),
 ) -> RunResult:
     took: Mapping[str, int] = ended.took_ns if ended else {}
     return RunResult(
@@ -201,7 +185,10 @@ def _result(
         int(status),
         ended.seed if ended else None,
         ended.began_wall_ns if ended else None,
-        tuple(notes),
+        (
+            *notes_in(bundle),
+            *([f"ended early by {signal.Signals(ended.signal).name}"] if ended and ended.signal else []),
+        ),
     )
 
 
@@ -209,55 +196,23 @@ def _info(case: Case, took_ns: int) -> CaseInfo:
     return CaseInfo(case.title, str(case.category), str(case.priority), took_ns)
 
 
-def _report(result: RunResult, output: Output) -> None:
+def _report(results: Sequence[RunResult], output: Output) -> None:
     if output.junit is not None:
         try:
-            output.junit.write_text(to_junit(result), encoding="utf-8")
+            output.junit.write_text(to_junit(*results), encoding="utf-8")
         except OSError as error:
             raise ToolError(f"{output.junit}: could not be written ({error.strerror}); see --junit") from error
     console = Console(highlight=False)
     if output.as_json:
-        console.file.write(to_json(result))
+        console.file.write(to_json(results[0]) if len(results) == 1 else repeated.to_json(results))
+    elif len(results) == 1:
+        terminal.show(results[0], console)
     else:
-        terminal.show(result, console)
-
-
-def _window_s(text: str | None) -> str:
-    try:
-        seconds = parse_duration_ns(text or "60s") / NS_PER_SECOND
-    except ValueError as error:
-        raise PlanError([Problem("--window", repr(text), str(error))]) from None
-    if not 0.1 <= seconds <= 3_600:
-        raise PlanError([Problem("--window", repr(text), "between 100ms and 1h")])
-    return f"{seconds:g}"
+        repeated.show(results, console)
 
 
 def _preset(name: str) -> str:
     return (resources.files("proofload.plan.presets") / f"{name}.yaml").read_text(encoding="utf-8")
-
-
-def _controls(target: Target) -> str:
-    declared = [name for name, value in target.policies if value]
-    return f"controls declared: {', '.join(declared) if declared else 'none'}"
-
-
-def _explain(case: Case, console: Console) -> None:
-    console.print(Text(f"{case.id}  {case.title}", style="bold"))
-    rows = (
-        ("category", f"{case.category}, {case.priority}, phase {case.phase}"),
-        ("purpose", case.purpose),
-        ("sends", case.sends),
-        ("needs", ", ".join(case.needs) or "nothing"),
-        ("after", ", ".join(case.prerequisites) or "no other case"),
-        ("least evidence", case.least_evidence),
-        ("PASS means", case.passes_when),
-        ("reading FAIL", case.read_fail),
-    )
-    for name, text in rows:
-        head = f"  {name:<16}"
-        for line in textwrap.wrap(text, 78 - len(head)) or [""]:
-            console.print(Text(head + line), soft_wrap=True)
-            head = " " * len(head)
 
 
 @contextmanager

@@ -40,6 +40,16 @@ def of_outcomes(outcomes: Iterable[Outcome]) -> ExitStatus:
     return ExitStatus.FAIL if Outcome.FAIL in found else _OF_OUTCOME[worst(found)]
 
 
+def worst_of(statuses: Iterable[int]) -> ExitStatus:
+    """Return the status for several runs of the same cases: that of the worst.
+
+    >>> worst_of([0, 11, 10, 13]).value, worst_of([0, 0]).value
+    (10, 0)
+    """
+    order = [ExitStatus.ALL_PASS, ExitStatus.INCONCLUSIVE, ExitStatus.BROKEN, ExitStatus.FAIL]
+    return max(map(ExitStatus, statuses), key=order.index)
+
+
 def of_error(error: ProofloadError) -> ExitStatus:
     """Return the status for an error that ended a command."""
     if isinstance(error, PlanError):

@@ -14,8 +14,25 @@ import typer
 from proofload import __version__
 from proofload.cli.exit_status import ExitStatus, of_error
 from proofload.cli.load import load
+from proofload.cli.options import (
+    All,
+    AsJson,
+    Cases,
+    FailFast,
+    JUnit,
+    OfCategory,
+    OfPhase,
+    OfPriority,
+    Out,
+    Quiet,
+    Repeat,
+    Seed,
+    Skip,
+)
+from proofload.cli.pace import Pace
 from proofload.cli.recover import recover
 from proofload.core.errors import ProofloadError
+from proofload.suite.choice import Choice
 
 app = typer.Typer(
     name="proofload",
@@ -26,17 +43,6 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Cases = Annotated[
-    list[str] | None, typer.Argument(help="Ids of cases, or prefixes such as TC-RL. All, where none is named.")
-]
-Out = Annotated[Path, typer.Option("--out", help="Folder that gets a bundle for each run.", metavar="DIR")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all that is random; printed with each run.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON (schema_version 1) to standard output.")]
-JUnit = Annotated[
-    Path | None, typer.Option("--junit", help="Write the result as JUnit XML to this file.", metavar="FILE")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, verdicts only.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -52,15 +58,27 @@ def _root(
         raise typer.Exit(2)
 
 
-@app.command(epilog="Example: `proofload demo TC-RL-001 --defect rl.limit_plus_one`")
+@app.command(
+    epilog="Examples: `proofload demo TC-RL-001 --defect rl.limit_plus_one`, `proofload demo --all --pace fast`"
+)
 def demo(
     cases: Cases = None,
     defect: Annotated[
         list[str] | None, typer.Option("--defect", help="Start the system with this defect (repeatable).", metavar="ID")
     ] = None,
+    pace: Annotated[
+        Pace, typer.Option("--pace", help="fast: windows and open times of 5s for the true 60s; said in the verdicts.")
+    ] = Pace.TRUE,
     window: Annotated[
-        str | None, typer.Option("--window", help="Shorten the rate-limit window, such as 5s.", metavar="DURATION")
+        str | None, typer.Option("--window", help="Windows and open times of this length.", metavar="DURATION")
     ] = None,
+    every: All = False,
+    category: OfCategory = None,
+    priority: OfPriority = None,
+    phase: OfPhase = None,
+    skip: Skip = None,
+    repeat: Repeat = 1,
+    fail_fast: FailFast = False,
     out: Out = Path("runs"),
     seed: Seed = None,
     json: AsJson = False,
@@ -68,11 +86,11 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Start the reference system, prove its controls, stop it."""
-    from proofload.cli.commands import DemoOptions, Output, run_demo
+    from proofload.cli.commands import DemoOptions, Output, RunOptions, run_demo
 
-    output = Output(as_json=json, junit=junit, quiet=quiet)
-    options = DemoOptions(tuple(cases or ()), tuple(defect or ()), window, out, seed)
-    _end(lambda: run_demo(options, output))
+    choice = _choice(cases, category, priority, phase, skip, every)
+    options = DemoOptions(RunOptions(choice, out, seed, repeat, fail_fast), tuple(defect or ()), pace, window)
+    _end(lambda: run_demo(options, Output(as_json=json, junit=junit, quiet=quiet)))
 
 
 @app.command(epilog="Example: `proofload run TC-RL --target proofload.yaml --junit results.xml`")
@@ -81,6 +99,13 @@ def run(
     target: Annotated[Path, typer.Option("--target", "-t", help="The target file.", metavar="FILE")] = Path(
         "proofload.yaml"
     ),
+    every: All = False,
+    category: OfCategory = None,
+    priority: OfPriority = None,
+    phase: OfPhase = None,
+    skip: Skip = None,
+    repeat: Repeat = 1,
+    fail_fast: FailFast = False,
     out: Out = Path("runs"),
     seed: Seed = None,
     json: AsJson = False,
@@ -90,8 +115,9 @@ def run(
     """Run cases against the target that a file declares."""
     from proofload.cli.commands import Output, RunOptions, run_target
 
-    output = Output(as_json=json, junit=junit, quiet=quiet)
-    _end(lambda: run_target(RunOptions(tuple(cases or ()), target, out, seed), output))
+    choice = _choice(cases, category, priority, phase, skip, every)
+    options = RunOptions(choice, out, seed, repeat, fail_fast)
+    _end(lambda: run_target(target, options, Output(as_json=json, junit=junit, quiet=quiet)))
 
 
 @app.command(
@@ -116,14 +142,20 @@ def judge(
     _end(lambda: judge_bundle_again(evidence, Output(as_json=json, junit=junit, quiet=True)))
 
 
-@app.command("cases", epilog="Example: `proofload cases TC-RL-001`")
+@app.command("cases", epilog="Examples: `proofload cases TC-RL-001`, `proofload cases --category lock --json`")
 def list_cases(
     case: Annotated[str | None, typer.Argument(help="Explain this case.", metavar="CASE")] = None,
+    category: OfCategory = None,
+    priority: OfPriority = None,
+    phase: OfPhase = None,
+    json: AsJson = False,
 ) -> None:
     """List the catalogue, or explain one case."""
-    from proofload.cli.commands import show_cases
+    from proofload.cli.catalogue import explain_case, list_catalogue
 
-    _end(lambda: show_cases(case))
+    if case is not None:
+        _end(lambda: explain_case(case))
+    _end(lambda: list_catalogue(_choice(None, category, priority, phase, None, every=True), as_json=json))
 
 
 @app.command("check-target", epilog="Example: `proofload check-target proofload.yaml`")
@@ -131,9 +163,20 @@ def check_target(
     target: Annotated[Path, typer.Argument(help="The target file.", metavar="FILE")] = Path("proofload.yaml"),
 ) -> None:
     """Validate a target file and reach the target, without load."""
-    from proofload.cli.commands import check_target_file
+    from proofload.cli.catalogue import check_target_file
 
     _end(lambda: check_target_file(target))
+
+
+def _choice(
+    cases: list[str] | None,
+    category: list[str] | None,
+    priority: list[str] | None,
+    phase: list[int] | None,
+    skip: list[str] | None,
+    every: bool,
+) -> Choice:
+    return Choice(cases or (), category or (), priority or (), phase or (), skip or (), every)
 
 
 def _end(command: Callable[[], ExitStatus]) -> NoReturn:

@@ -14,13 +14,21 @@ _ELEMENT = {Outcome.FAIL: "failure", Outcome.INCONCLUSIVE: "error", Outcome.ERRO
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def to_junit(result: RunResult) -> str:
-    """Return the result as a JUnit XML document."""
+def to_junit(*results: RunResult) -> str:
+    """Return the results as a JUnit XML document, a test suite for each run."""
+    root = ElementTree.Element("testsuites")
+    for number, result in enumerate(results, 1):
+        root.append(_suite(result, f" run {number}" if len(results) > 1 else ""))
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _suite(result: RunResult, which: str) -> ElementTree.Element:
     told = {block.case: block.lines for block in view.blocks(result)}
     kinds = [_ELEMENT.get(verdict.outcome, "") for verdict in result.verdicts]
     suite = ElementTree.Element(
         "testsuite",
-        name=_legal(f"proofload {result.target}"),
+        name=_legal(f"proofload {result.target}{which}"),
         tests=str(len(kinds)),
         failures=str(kinds.count("failure")),
         errors=str(kinds.count("error")),
@@ -31,10 +39,7 @@ def to_junit(result: RunResult) -> str:
         suite.set("timestamp", datetime.fromtimestamp(result.began_wall_ns / 1e9, UTC).isoformat(timespec="seconds"))
     for verdict in result.verdicts:
         _add(suite, result, verdict, told.get(verdict.case, ()))
-    root = ElementTree.Element("testsuites")
-    root.append(suite)
-    ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+    return suite
 
 
 def _add(suite: ElementTree.Element, result: RunResult, verdict: Verdict, lines: tuple[str, ...]) -> None:

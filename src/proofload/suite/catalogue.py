@@ -11,3 +11,16 @@ CATALOGUE: Mapping[str, Case] = {
     case.id: case
     for case in (*rate_limit.CASES, *breaker.CASES, *monitoring.CASES, *audit.CASES, *lock.CASES, *latency.CASES)
 }
+
+CORE = (
+    "TC-RL-001",
+    "TC-RL-002",
+    "TC-CB-001",
+    "TC-CB-002",
+    "TC-MON-001",
+    "TC-AUDIT-001",
+    "TC-RES-001",
+    "TC-LOCK-001",
+    "TC-LATENCY-001",
+)
+"""The nine cases that run when none is named; the rest of the catalogue runs with `--all` or by name."""

@@ -53,6 +53,11 @@ def load_plan(bundle: Bundle) -> tuple[Target, list[str]]:
     return from_resolved(plan["target"]), list(plan["cases"])
 
 
+def load_notes(bundle: Bundle) -> tuple[str, ...]:
+    """Return what a reader of the verdicts has to know beside them, as it was said when the bundle was made."""
+    return tuple(bundle.read_json(PLAN)["options"].get("notes", ()))
+
+
 def save_case(writer: BundleWriter, case_id: str, history: History, dossier: Dossier) -> None:
     """Write the evidence of one case."""
     writer.write_history(_history_name(case_id), history)

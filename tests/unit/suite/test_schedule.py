@@ -9,6 +9,7 @@ import pytest
 from proofload.cases.case import Case, Category, Priority
 from proofload.core.errors import PlanError
 from proofload.judge.verdict import Outcome
+from proofload.suite.choice import Choice
 from proofload.suite.choose import choose
 from proofload.suite.schedule import EVERYTHING, Schedule
 
@@ -116,16 +117,16 @@ CATALOGUE = {
     ],
 )
 def test_cases_are_chosen_by_id_or_prefix_with_what_they_need(wanted: list[str], chosen: list[str]) -> None:
-    assert ids(choose(CATALOGUE, wanted)) == chosen
+    assert ids(choose(CATALOGUE, Choice(wanted))) == chosen
 
 
 def test_every_id_that_matches_nothing_is_said_at_once() -> None:
     with pytest.raises(PlanError) as caught:
-        choose(CATALOGUE, ["TC-RL-0001", "zzz", "", "TC-RL-001"])
+        choose(CATALOGUE, Choice(["TC-RL-0001", "zzz", "", "TC-RL-001"]))
     assert [problem.got for problem in caught.value.problems] == ["'TC-RL-0001'", "'zzz'", "''"]
     assert "did you mean TC-RL-001?" in caught.value.problems[0].remedy
     with pytest.raises(PlanError, match="cases: got none"):
-        choose({}, [])
+        choose({}, Choice())
 
 
 def test_a_run_whose_rest_is_skipped_comes_to_its_end() -> None:

@@ -1,0 +1,42 @@
+"""The options that several commands share, each written down once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Cases = Annotated[
+    list[str] | None,
+    typer.Argument(help="Ids of cases, or prefixes such as TC-RL. The nine core cases, where none is named."),
+]
+All = Annotated[bool, typer.Option("--all", help="Every case of the catalogue, not the nine core ones alone.")]
+OfCategory = Annotated[
+    list[str] | None,
+    typer.Option("--category", "-c", help="Only cases of this category, such as lock (repeatable).", metavar="NAME"),
+]
+OfPriority = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--priority", "-p", help="Only cases of this priority: critical, high … (repeatable).", metavar="NAME"
+    ),
+]
+OfPhase = Annotated[
+    list[int] | None, typer.Option("--phase", help="Only cases of this phase, 1 to 8 (repeatable).", metavar="N")
+]
+Skip = Annotated[
+    list[str] | None,
+    typer.Option("--skip", help="Leave out these cases; an id or a prefix (repeatable).", metavar="ID"),
+]
+Repeat = Annotated[
+    int, typer.Option("--repeat", "-n", min=1, max=1000, help="Run N times; says how many of N passed.", metavar="N")
+]
+FailFast = Annotated[bool, typer.Option("--fail-fast", "-x", help="End the run in order at the first FAIL.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder that gets a bundle for each run.", metavar="DIR")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all that is random; printed with each run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON (schema_version 1) to standard output.")]
+JUnit = Annotated[
+    Path | None, typer.Option("--junit", help="Write the result as JUnit XML to this file.", metavar="FILE")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, verdicts only.")]
