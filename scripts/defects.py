@@ -1,23 +1,52 @@
-"""Run the case named for each defect of the reference system against it, and print who caught what.
+"""Run every defect of the reference system against the cases, and print who caught what and who cried wolf.
 
-`scripts/defects.py [ID or prefix …]`: all defects whose case is in the catalogue, or those named. Exit status 0 when
-every one was caught. Windows are shortened to 5 s. With --write the table goes to docs/detection.md.
+    scripts/defects.py [ID or prefix …] [--write] [--jobs N] [--alone] [--again]
+
+Each defect runs with the case named for it and one witness of every other control, at a fast pace. The named case must
+FAIL, no witness of another control may, unless `CONSEQUENCES` says why it must. Rows are kept in runs/defects.jsonl as
+they come, so an interrupted run goes on where it stopped (--again starts over). --alone leaves the witnesses out.
+--write puts the table into docs/detection.md. Exit status 0 when all were caught and nobody cried wolf.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from proofload.suite.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parent.parent
-TIMEOUT_S = 150
-WINDOW = "5s"
+KEPT = ROOT / "runs" / "defects.jsonl"
+TIMEOUT_S = 240
+WINDOW = "3s"
+WITNESSES = {
+    "rate limit": ("TC-RL-001", "TC-RL-002"),
+    "circuit breaker": ("TC-CB-001",),
+    "monitoring": ("TC-MON-001",),
+    "audit": ("TC-AUDIT-001",),
+    "lock": ("TC-LOCK-001",),
+}
+CONTROLS = {
+    "rl": "rate limit",
+    "cb": "circuit breaker",
+    "mon": "monitoring",
+    "audit": "audit",
+    "lock": "lock",
+    "res": "resilience",
+    "lat": "latency",
+    "int": "interaction",
+}
+CONSEQUENCES: dict[tuple[str, str], str] = {}
+"""Which witness truly fails by which defect of another control, and why."""
 
 
 @dataclass(frozen=True)
@@ -27,63 +56,144 @@ class Row:
     defect: str
     case: str
     outcome: str
-    rules: tuple[str, ...]
+    rules: tuple[str, ...] = ()
+    witnesses: dict[str, str] = field(default_factory=dict)
+    """Outcome of each witness, with its broken rules where it is FAIL."""
+    took_s: float = 0.0
+
+    @property
+    def wolf(self) -> list[str]:
+        """Return the witnesses that FAIL without a reason."""
+        return [
+            f"{case} {what}"
+            for case, what in self.witnesses.items()
+            if what.startswith(("FAIL", "ERROR")) and (self.defect, case) not in CONSEQUENCES
+        ]
 
 
-def main(arguments: list[str]) -> int:
-    write = "--write" in arguments
-    wanted = tuple(one for one in arguments if not one.startswith("--"))
+def main() -> int:
+    options = _options()
     listed = json.loads(_output([sys.executable, "-m", "ordersystem", "defects", "--json"]))
-    chosen = [one for one in listed if not wanted or one["id"].startswith(wanted)]
-    rows = []
-    for one in chosen:
-        case = one["failing_case"]
-        row = _run(one["id"], case) if case in CATALOGUE else Row(one["id"], case, "no such case yet", ())
-        rows.append(row)
-        print(f"{row.defect:<34} {row.case:<15} {row.outcome:<17} {', '.join(row.rules)}", flush=True)
-    caught = sum(row.outcome == "FAIL" for row in rows)
-    tried = sum(row.outcome != "no such case yet" for row in rows)
-    print(f"{caught} of {tried} defects caught by the case named for them; {len(rows) - tried} have no case yet")
-    if write:
-        _write(rows, caught, tried)
-    return 0 if caught == tried else 1
+    chosen = [one for one in listed if not options.defects or one["id"].startswith(tuple(options.defects))]
+    if options.again:
+        KEPT.unlink(missing_ok=True)
+    known = {row.defect: row for row in _kept() if not options.defects}
+    todo = [one for one in chosen if one["id"] not in known]
+    rows = [row for row in known.values() if row.defect in {one["id"] for one in chosen}]
+    began = time.monotonic()
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for done, row in enumerate(pool.map(lambda one: _run(one, options.alone), todo), 1):
+            rows.append(row)
+            _keep(row)
+            left_s = (time.monotonic() - began) / done * (len(todo) - done)
+            print(f"{_line(row)}   [{done} of {len(todo)}, {left_s / 60:.0f} min left]", flush=True)
+    rows.sort(key=lambda row: row.defect)
+    caught = [row for row in rows if row.outcome == "FAIL"]
+    wolves = [f"{row.defect}: {one}" for row in rows for one in row.wolf]
+    print(f"\n{len(caught)} of {len(rows)} defects caught by the case named for them")
+    for row in rows:
+        if row.outcome != "FAIL":
+            print(f"  not caught: {row.defect} ({row.case} was {row.outcome})")
+    print(f"{len(wolves)} witnesses of other controls cried wolf" + "".join(f"\n  {one}" for one in wolves))
+    if options.write:
+        (ROOT / "docs" / "detection.md").write_text(_page(rows, wolves), encoding="utf-8")
+    return 0 if len(caught) == len(rows) and not wolves else 1
 
 
-def _run(defect: str, case: str) -> Row:
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Run every defect of the reference system against the cases.")
+    parser.add_argument("defects", nargs="*", help="ids or prefixes, such as rl. or lock.none; all where none is named")
+    parser.add_argument("--write", action="store_true", help="write docs/detection.md")
+    parser.add_argument("--jobs", type=int, default=2, help="how many systems run side by side")
+    parser.add_argument("--alone", action="store_true", help="run the named case without witnesses")
+    parser.add_argument("--again", action="store_true", help="forget what an earlier run found")
+    return parser.parse_args()
+
+
+def _run(defect: dict[str, Any], alone: bool) -> Row:
+    case = defect["failing_case"]
+    if case not in CATALOGUE:
+        return Row(defect["id"], case, "no such case")
+    began = time.monotonic()
+    witnesses = [] if alone else _witnesses(defect["id"])
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "proofload", "demo", case, "--defect", defect, "--window", WINDOW]
+        command = [sys.executable, "-m", "proofload", "demo", case, *witnesses, "--defect", defect["id"]]
+        command += ["--window", WINDOW, "--json", "--quiet", "--out", folder]
         try:
-            done = subprocess.run(
-                [*command, "--json", "--quiet", "--out", folder],
-                capture_output=True,
-                text=True,
-                timeout=TIMEOUT_S,
-                check=False,
-            )
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
             verdicts = {one["case"]: one for one in json.loads(done.stdout)["verdicts"]}
         except subprocess.TimeoutExpired:
-            return Row(defect, case, "timed out", ())
+            return Row(defect["id"], case, "timed out", took_s=time.monotonic() - began)
         except (ValueError, KeyError):
-            return Row(defect, case, "no result", ())
-    verdict = verdicts[case]
-    rules = {finding["rule"] for finding in verdict["findings"] if finding["outcome"] == "FAIL"}
-    return Row(defect, case, verdict["outcome"], tuple(sorted(rules)))
+            return Row(defect["id"], case, "no result", took_s=time.monotonic() - began)
+    said = {one: _said(verdicts[one]) for one in witnesses if one in verdicts and one != case}
+    return Row(defect["id"], case, verdicts[case]["outcome"], _broken(verdicts[case]), said, time.monotonic() - began)
 
 
-def _write(rows: list[Row], caught: int, tried: int) -> None:
+def _witnesses(defect: str) -> list[str]:
+    own = CONTROLS[defect.split(".", maxsplit=1)[0]]
+    return [case for control, cases in WITNESSES.items() if control != own for case in cases]
+
+
+def _said(verdict: dict[str, Any]) -> str:
+    if verdict["outcome"] == "FAIL":
+        return "FAIL " + " ".join(_broken(verdict))
+    if verdict["outcome"] == "PASS":
+        return "PASS"
+    worst = [one["says"] for one in verdict["findings"] if one["outcome"] == verdict["outcome"]]
+    return f"{verdict['outcome']}: {verdict['reason'] or (worst or ['no reason given'])[0]}"
+
+
+def _broken(verdict: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(sorted({one["rule"] for one in verdict["findings"] if one["outcome"] == "FAIL"}))
+
+
+def _line(row: Row) -> str:
+    wolf = f"  WOLF {'; '.join(row.wolf)}" if row.wolf else ""
+    return f"{row.defect:<34} {row.case:<15} {row.outcome:<13} {row.took_s:4.0f}s {', '.join(row.rules)}{wolf}"
+
+
+def _keep(row: Row) -> None:
+    KEPT.parent.mkdir(exist_ok=True)
+    with KEPT.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(row)) + "\n")
+
+
+def _kept() -> Iterable[Row]:
+    if KEPT.exists():
+        for line in KEPT.read_text(encoding="utf-8").splitlines():
+            yield Row(**json.loads(line))
+
+
+def _page(rows: Sequence[Row], wolves: Sequence[str]) -> str:
+    caught = sum(row.outcome == "FAIL" for row in rows)
     lines = [
         "# What the cases catch",
         "",
-        "Written by `make defects ARGS=--write`: each defect of the reference system, run against the case named",
-        f"for it, with {WINDOW} windows.",
-        f"{caught} of {tried} are caught; {len(rows) - tried} belong to cases that do not exist yet.",
+        f"Written by `make defects ARGS=--write`: {len(rows)} defects of the reference system, each run with the case",
+        f"named for it and a witness of every other control, with windows of {WINDOW}.",
+        f"{caught} of {len(rows)} are caught; {len(wolves)} witnesses of other controls cried wolf.",
         "",
-        "| defect | case | outcome | findings |",
-        "|---|---|---|---|",
-        *(f"| {row.defect} | {row.case} | {row.outcome} | {', '.join(row.rules)} |" for row in rows),
+        "| defect | case | outcome | findings | witnesses of other controls |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {row.defect} | {row.case} | {row.outcome} | {', '.join(row.rules)} | {_told(row)} |"
+            for row in sorted(rows, key=lambda row: (row.outcome == "FAIL", row.defect))
+        ),
         "",
     ]
-    (ROOT / "docs" / "detection.md").write_text("\n".join(lines), encoding="utf-8")
+    told = {key: why for key, why in CONSEQUENCES.items() if key[0] in {row.defect for row in rows}}
+    if told:
+        lines += ["## True consequences", "", "A witness of another control that fails for a reason of its own:", ""]
+        lines += [f"- {defect} makes {case} FAIL: {why}" for (defect, case), why in sorted(told.items())]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _told(row: Row) -> str:
+    passed = sum(what == "PASS" for what in row.witnesses.values())
+    others = [f"{case} {what}" for case, what in row.witnesses.items() if what != "PASS"]
+    return "; ".join([f"{passed} PASS", *others]).replace("|", "/") if row.witnesses else "not run"
 
 
 def _output(command: list[str]) -> str:
@@ -91,4 +201,4 @@ def _output(command: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

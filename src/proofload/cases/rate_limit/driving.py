@@ -69,6 +69,9 @@ async def _spend_twice(lab: Lab, policy: RateLimitPolicy, account: Account, clie
     over = max(5, policy.limit // 20)
     crowd_size = policy.limit + max(10, policy.limit // 2)
     async with lab.silence():
+        if lab.many_sources:
+            await lab.read_services("uncalibrated")
+            await lab.run(lab.steps("calibration", policy.probe, 3, account=account, source=lab.source()))
         await lab.read_services("before")
         lab.doing(f"sending {policy.limit} + {over} requests from one client")
         began_ns = lab.clock.now_ns()

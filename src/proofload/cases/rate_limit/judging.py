@@ -111,16 +111,31 @@ def _backend(evidence: Evidence, scene: Scene) -> list[Finding]:
     service = evidence.target.services.get(probe.service or "")
     if probe.service is None or service is None or service.metrics is None:
         return []
-    before = evidence.ledgers.reading("before", probe.service)
-    after = evidence.ledgers.reading("after", probe.service)
-    if before is None or after is None:
+    calibrated = evidence.ledgers.reading("uncalibrated", probe.service) is not None
+    labels = (*(("uncalibrated",) if calibrated else ()), "before", "after")
+    readings = [one for label in labels if (one := evidence.ledgers.reading(label, probe.service)) is not None]
+    if len(readings) < len(labels):
         return []
-    error = before.error or after.error
+    error = next((one.error for one in readings if one.error), "")
     if error:
-        says = f"the hits of service {probe.service} could not be read: {error}"
-        return [Finding("rl.rejected_reached_backend", Outcome.INCONCLUSIVE, says)]
-    hits = _hits(after, service.hits, probe.path) - _hits(before, service.hits, probe.path)
-    return judge_backend_hits(scene, _rows(evidence, "sequence", "burst"), hits, hits)
+        return [_untold(f"the hits of service {probe.service} could not be read: {error}")]
+    counted = [_hits(one, service.hits, probe.path) for one in readings]
+    calibration = _rows(evidence, "calibration")
+    if calibrated and counted[1] - counted[0] != len(calibration):
+        says = (
+            f"service {probe.service} counted {counted[1] - counted[0]} for {len(calibration)} requests that nobody "
+            "rejected: its count can't tell what reached it"
+        )
+        return [_untold(says)]
+    hits = counted[-1] - counted[-2]
+    findings = judge_backend_hits(scene, _rows(evidence, "sequence", "burst"), hits, hits)
+    if not calibrated and any(one.outcome is Outcome.FAIL for one in findings):
+        return [_untold(f"{findings[0].says}; or it counts twice, which a second client address would have shown")]
+    return findings
+
+
+def _untold(says: str) -> Finding:
+    return Finding("rl.rejected_reached_backend", Outcome.INCONCLUSIVE, says)
 
 
 def _hits(reading: Reading, counter: str, path: str) -> int:
