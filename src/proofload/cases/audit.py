@@ -10,7 +10,7 @@ import polars as pl
 from proofload.cases.accounts import Account
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
-from proofload.cases.limits import gateway_limit, polite_count
+from proofload.cases.limits import allowance, gateway_limit, polite_count
 from proofload.core.seeds import stream
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
@@ -58,9 +58,9 @@ async def drive_capture(lab: Lab) -> None:
         )
     limit = gateway_limit(lab.target)
     if limit is not None and "rate_limited" in policy.events:
-        over = max(20, limit.limit // 5)
+        over = max(20, allowance(limit) // 5)
         source = lab.source()
-        await lab.run(lab.steps("limited", limit.probe, limit.limit + over, account=accounts[0], source=source))
+        await lab.run(lab.steps("limited", limit.probe, allowance(limit) + over, account=accounts[0], source=source))
     await lab.wait_until_ns(lab.clock.now_ns() + policy.arrives_within, "the last events to arrive in the audit log")
     lab.read_audit()
 

@@ -11,7 +11,17 @@ def gateway_limit(target: Target) -> RateLimitPolicy | None:
     return next((policy for policy in target.policies.rate_limit if policy.service is None), None)
 
 
+def allowance(policy: RateLimitPolicy) -> int:
+    """Return how many requests a client that has sent nothing may send at once: a bucket's size, or the limit."""
+    return max(1, policy.burst) if is_bucket(policy) and policy.burst is not None else policy.limit
+
+
+def is_bucket(policy: RateLimitPolicy) -> bool:
+    """Return whether the allowance flows in all the time, in place of coming back when a window ends."""
+    return policy.algorithm in ("token_bucket", "gcra", "leaky_bucket")
+
+
 def polite_count(target: Target, wanted: int, share: float = 0.8) -> int:
     """Return how many requests one client may send in a window and stay well below the limit, `wanted` at the most."""
     policy = gateway_limit(target)
-    return wanted if policy is None else max(1, min(wanted, int(policy.limit * share)))
+    return wanted if policy is None else max(1, min(wanted, int(allowance(policy) * share)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
-from proofload.cases.limits import gateway_limit
+from proofload.cases.limits import allowance, gateway_limit
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.delivery import judge_delivery, rest_on
@@ -33,7 +33,7 @@ async def drive_accuracy(lab: Lab) -> None:
     names = _readable(lab.target)
     accounts = await lab.accounts(_CLIENTS)
     policy = gateway_limit(lab.target)
-    each = min(_EACH, policy.limit // (2 * len(names)) or 1) if policy else _EACH
+    each = min(_EACH, allowance(policy) // (2 * len(names)) or 1) if policy else _EACH
     async with lab.silence():
         lab.doing("reading the metrics")
         await lab.read_services("quiet")
@@ -50,8 +50,9 @@ async def drive_accuracy(lab: Lab) -> None:
                 lab.steps("unauthorised", _without_token(lab.target.operations[guarded]), source=lab.source())
             )
         if policy is not None:
-            account, over = accounts[0], max(20, policy.limit // 5)
-            await lab.run(lab.steps("limited", policy.probe, policy.limit + over, account=account, source=lab.source()))
+            account, size = accounts[0], allowance(policy)
+            over = max(20, size // 5)
+            await lab.run(lab.steps("limited", policy.probe, size + over, account=account, source=lab.source()))
         await lab.wait_until_ns(lab.clock.now_ns() + _SETTLES_NS, "the last counts to be written")
         await lab.read_services("after")
 

@@ -11,7 +11,9 @@ from proofload.judge.models.bucket_bounds import Bucket
 from proofload.judge.models.bucket_bounds import examine as examine_bucket
 from proofload.judge.models.fixed_window import FixedWindow, examine_first_request
 from proofload.judge.rate_limit import Scene, judge_admission, judge_headers
+from proofload.judge.rate_limit.models import examine
 from proofload.judge.verdict import Outcome
+from proofload.record.history import History
 
 LIMIT, WINDOW = 10, 60 * SECOND
 
@@ -94,3 +96,19 @@ def test_a_bucket_that_refilled_owes_an_admission():
     late = attempts((0, 1, YES), (2, 3, YES), (250, 251, NO))
     assert examine_bucket(bucket, early, SLACK).wrongful is None
     assert examine_bucket(bucket, late, SLACK).wrongful.culprit == 2
+
+
+def test_a_window_that_the_first_request_begins_holds_that_request_surely():
+    # Where the window begins is known no better than the first request's interval, but nothing lies before it.
+    sent = np.arange(LIMIT + 3, dtype=np.int64) * 10 * MS
+    kind = np.array([Kind.ADMITTED] * LIMIT + [Kind.REJECTED] * 3, dtype=np.uint8)
+    attempts = Attempts.make(np.arange(LIMIT + 3), sent, sent + 9 * MS, kind)
+    policy = policy_for("sliding_window_counter", LIMIT, WINDOW, LIMIT).model_copy(
+        update={"alignment": "first_request"}
+    )
+    seen = examine(Scene(policy, History.empty(), ANCHOR), attempts)
+    assert (seen.granted, seen.tried, seen.over, seen.wrongful) == (LIMIT, LIMIT + 3, None, None)
+    less = Attempts.make(attempts.row[1:], sent[1:], sent[1:] + 9 * MS, kind[1:])
+    assert examine(Scene(policy, History.empty(), ANCHOR), less).wrongful is not None
+    more = Attempts.make(attempts.row, sent, sent + 9 * MS, np.zeros(LIMIT + 3, dtype=np.uint8))
+    assert examine(Scene(policy, History.empty(), ANCHOR), more).over is not None

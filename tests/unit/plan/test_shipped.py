@@ -40,8 +40,13 @@ def test_every_preset_is_read_and_fits_the_schema(preset: Path) -> None:
     jsonschema_rs.validate(target_schema(), yaml.safe_load(text))
 
 
-def test_the_presets_are_three() -> None:
-    assert [one.name for one in PRESETS] == ["nginx.yaml", "ordersystem.yaml", "traefik.yaml"]
+def test_the_presets_are_known() -> None:
+    assert [one.stem for one in map(Path, (one.name for one in PRESETS))] == [
+        "haproxy",
+        "nginx",
+        "ordersystem",
+        "traefik",
+    ]
 
 
 def test_the_schema_is_one_and_marks_mistakes() -> None:

@@ -1,7 +1,13 @@
 """TC-RL: rate limits. `driving` says what is sent, `judging` what is asked of the judges; CASES is the door."""
 
 from proofload.cases.case import Case, Category, Priority
-from proofload.cases.rate_limit.driving import drive_enforcement, drive_headers, missing, one_window_and
+from proofload.cases.rate_limit.driving import (
+    drive_enforcement,
+    drive_headers,
+    missing,
+    missing_headers,
+    one_window_and,
+)
 from proofload.cases.rate_limit.judging import judge_enforcement, judge_header_truth
 
 CASES = (
@@ -41,7 +47,7 @@ CASES = (
         read_fail="the finding names the first answer whose header is absent or wrong, and what it should have said",
         least_evidence="as many answers as the limit, and one request sent at the announced reset",
         needs=("policies.rate_limit", "policies.rate_limit.headers"),
-        missing=missing,
+        missing=missing_headers,
         expected_ns=one_window_and(3),
         drive=drive_headers,
         judge=judge_header_truth,

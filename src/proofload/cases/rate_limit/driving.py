@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 
 from proofload.cases.accounts import Account
 from proofload.cases.lab import Lab
-from proofload.cases.limits import gateway_limit
+from proofload.cases.limits import allowance, gateway_limit, is_bucket
 from proofload.core.clock import Anchor
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import Answer, User
@@ -21,11 +21,25 @@ _KNOCKS = 8
 """How often a rejected client knocks again while it waits for the window's end."""
 _FORGED_ADDRESSES = 5
 _MOST_DIGITS = 15
+_SUSTAINED_TOKENS = 10
+"""How many tokens flow in while a bucket is kept empty: enough that a refill of another rate shows."""
+_MOST_SUSTAINED = 2_000
 
 
 def missing(target: Target) -> str:
     """Return why the rate-limit cases can't be run on this target, or nothing."""
     return "" if gateway_limit(target) else "the target declares no rate limit (policies.rate_limit)"
+
+
+def missing_headers(target: Target) -> str:
+    """Return why the headers of the limit can't be judged, or nothing."""
+    policy = gateway_limit(target)
+    if policy is None:
+        return missing(target)
+    told = policy.headers
+    if any((told.limit, told.remaining, told.reset, told.retry_after, told.ietf)):
+        return ""
+    return "the target declares no header that tells of the limit (policies.rate_limit[].headers)"
 
 
 def one_window_and(extra_s: int) -> Callable[[Target], int]:
@@ -46,6 +60,9 @@ async def drive_enforcement(lab: Lab) -> None:
     lab.note("sources", clients)
     spender = clients["spender"]
     began_ns = await _spend_twice(lab, policy, account, clients)
+    if is_bucket(policy):
+        lab.doing("keeping the bucket empty, to see at which rate it fills")
+        await lab.run(lab.steps("sustained", _sustained(policy), account=account, source=spender))
     lab.doing("trying to get round the limit")
     await lab.run(*_evasions(lab, policy, account, spender))
     regular_ns = lab.clock.now_ns()
@@ -66,17 +83,20 @@ async def drive_enforcement(lab: Lab) -> None:
 
 async def _spend_twice(lab: Lab, policy: RateLimitPolicy, account: Account, clients: dict[str, str | None]) -> int:
     """Spend one allowance one by one and one all at once; return when that began. In silence: backend hits are ours."""
-    over = max(5, policy.limit // 20)
-    crowd_size = policy.limit + max(10, policy.limit // 2)
+    size = allowance(policy)
+    over = max(5, size // 20)
+    crowd_size = size + max(10, size // 2)
     async with lab.silence():
         if lab.many_sources:
             await lab.read_services("uncalibrated")
             await lab.run(lab.steps("calibration", policy.probe, 3, account=account, source=lab.source()))
         await lab.read_services("before")
-        lab.doing(f"sending {policy.limit} + {over} requests from one client")
+        lab.doing(f"sending {size} + {over} requests from one client")
         began_ns = lab.clock.now_ns()
         await lab.run(
-            lab.steps("sequence", policy.probe, policy.limit + over, account=account, source=clients["spender"])
+            lab.steps("sequence", _exhaust(policy, over), account=account, source=clients["spender"])
+            if is_bucket(policy)
+            else lab.steps("sequence", policy.probe, size + over, account=account, source=clients["spender"])
         )
         if lab.many_sources:
             lab.doing(f"releasing {crowd_size} requests at once from another client")
@@ -93,7 +113,7 @@ async def drive_headers(lab: Lab) -> None:
     clients = {name: lab.source() for name in (("reset", "retry-after") if lab.many_sources else ("reset",))}
     lab.note("sources", clients)
     last: dict[str, Answer] = {}
-    lab.doing(f"spending {len(clients)} allowances of {policy.limit}")
+    lab.doing(f"spending {len(clients)} allowances of {allowance(policy)}")
     await lab.run(
         *(
             lab.steps(f"spend for {name}", _keep_last(policy, last, name), account=account, source=source)
@@ -105,7 +125,7 @@ async def drive_headers(lab: Lab) -> None:
         "retry-after": retry_after_ns(policy.headers, last.get("retry-after"), anchor),
     }
     if lab.many_sources:
-        await lab.run(lab.burst("burst", policy.probe, policy.limit, account=account, source=lab.source()))
+        await lab.run(lab.burst("burst", policy.probe, allowance(policy), account=account, source=lab.source()))
     horizon_ns = lab.clock.now_ns() + 2 * policy.window + ROUNDING_NS
     # A promise of the far future is untrue by itself; the judge says so without our waiting for it.
     due = {name: at for name in clients if (at := promised[name]) is not None and at < horizon_ns}
@@ -152,7 +172,7 @@ def _limit(lab: Lab) -> RateLimitPolicy:
 
 
 def _half(policy: RateLimitPolicy) -> int:
-    return max(1, policy.limit // 2)
+    return max(1, allowance(policy) // 2)
 
 
 def _keep_last(policy: RateLimitPolicy, last: dict[str, Answer], name: str) -> Script:
@@ -160,7 +180,47 @@ def _keep_last(policy: RateLimitPolicy, last: dict[str, Answer], name: str) -> S
         for _ in range(policy.limit + 3):
             last[name] = await user.request(policy.probe)
 
-    return spend
+    async def spend_bucket(user: User) -> None:
+        # Tokens flow in while they are spent, and some limiters hold back what they nearly reject.
+        rejected = 0
+        for _ in range(_most_to_exhaust(policy, 3)):
+            last[name] = await user.request(policy.probe)
+            rejected += last[name].status == policy.status
+            if rejected == 3:
+                return
+
+    return spend_bucket if is_bucket(policy) else spend
+
+
+def _most_to_exhaust(policy: RateLimitPolicy, over: int) -> int:
+    return 4 * allowance(policy) + 4 * over
+
+
+def _exhaust(policy: RateLimitPolicy, over: int) -> Script:
+    """Send one by one until `over` were rejected, or so many were sent that an honest bucket must have been empty."""
+
+    async def exhaust(user: User) -> None:
+        rejected = 0
+        for _ in range(_most_to_exhaust(policy, over)):
+            rejected += (await user.request(policy.probe)).status == policy.status
+            if rejected == over:
+                return
+
+    return exhaust
+
+
+def _sustained(policy: RateLimitPolicy) -> Script:
+    """Send at twice the rate of the refill, from an empty bucket, while a few tokens flow in."""
+    every_ns = max(1, policy.window // (2 * policy.limit))
+    count = min(_MOST_SUSTAINED, 2 * max(_SUSTAINED_TOKENS, 2 * policy.limit * NS_PER_SECOND // policy.window))
+
+    async def sustain(user: User) -> None:
+        began_ns = (await user.request(policy.probe)).sent_ns
+        for place in range(1, count):
+            await user.pause_until_ns(began_ns + place * every_ns)
+            await user.request(policy.probe)
+
+    return sustain
 
 
 def _at(operation: str, due_ns: int) -> Script:
@@ -209,7 +269,7 @@ async def _knock(
     lab: Lab, policy: RateLimitPolicy, account: Account, clients: dict[str, str | None], began_ns: int
 ) -> None:
     """Let the limited client knock, and the regular one go on under its limit, until shortly before the window ends."""
-    spare = policy.limit - _half(policy)
+    spare = allowance(policy) - _half(policy)
     for i in range(1, _KNOCKS + 1):
         due_ns = began_ns + policy.window * i // (_KNOCKS + 1)
         if due_ns <= lab.clock.now_ns():

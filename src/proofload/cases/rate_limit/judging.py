@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from proofload.cases.limits import gateway_limit
+from proofload.cases.limits import allowance, gateway_limit, is_bucket
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.rate_limit import (
@@ -54,6 +54,8 @@ def judge_header_truth(evidence: Evidence) -> list[Finding]:
 
 def _within_limit(evidence: Evidence, scene: Scene, rows: Rows) -> Rows:
     """Return `rows` without what was admitted beyond the limit: that is TC-RL-001's matter, and no header fits it."""
+    if is_bucket(scene.policy):
+        return rows
     spent = ("spend for reset", "spend for retry-after")
     beyond = np.concatenate([_rows(evidence, name)[scene.policy.limit :] for name in spent])
     rejected = evidence.history.numbers("status")[rows] == scene.policy.status
@@ -99,9 +101,9 @@ def _attempted(evidence: Evidence, scene: Scene) -> Finding:
     tried = len(_rows(evidence, "sequence"))
     return held(
         "rl.attempted",
-        f"{tried} requests were sent one by one where {scene.policy.limit} are allowed",
+        f"{tried} requests were sent one by one where {allowance(scene.policy)} are allowed at once",
         examined=tried,
-        needed=scene.policy.limit + 1,
+        needed=allowance(scene.policy) + 1,
     )
 
 

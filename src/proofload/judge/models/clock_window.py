@@ -21,14 +21,18 @@ class Grid:
     window_ns: int
     phase_ns: int
     error_ns: int
+    first: int | None = None
+    """The number of the first window, where none lies before it: a fresh key's own first request began it."""
 
     def earliest(self, instants_ns: Ints) -> Ints:
         """Return the earliest window that an instant can lie in."""
-        return np.floor_divide(instants_ns - self.error_ns - self.phase_ns, self.window_ns)
+        numbers = np.floor_divide(instants_ns - self.error_ns - self.phase_ns, self.window_ns)
+        return numbers if self.first is None else np.maximum(numbers, self.first)
 
     def latest(self, instants_ns: Ints) -> Ints:
         """Return the latest window that an instant can lie in."""
-        return np.floor_divide(instants_ns + self.error_ns - self.phase_ns, self.window_ns)
+        numbers = np.floor_divide(instants_ns + self.error_ns - self.phase_ns, self.window_ns)
+        return numbers if self.first is None else np.maximum(numbers, self.first)
 
     def start(self, numbers: Ints) -> Ints:
         """Return when windows begin, in the middle of the error."""
@@ -64,7 +68,8 @@ class Placed:
         last = self.grid.start(numbers + 1) + self.grid.error_ns
         upto = np.searchsorted(self.counted_sent, np.minimum(instants_ns, last), side="right")
         first = self.grid.start(numbers) - self.grid.error_ns
-        return np.asarray(upto - np.searchsorted(self.counted_done, first), dtype=np.int64)
+        most = np.asarray(upto - np.searchsorted(self.counted_done, first), dtype=np.int64)
+        return most if self.grid.first is None else np.where(numbers < self.grid.first, 0, most)
 
     def foreign(self, numbers: Ints) -> Flags:
         """Return where a window may hold admissions from before the history."""

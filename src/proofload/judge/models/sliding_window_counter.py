@@ -70,10 +70,12 @@ def _used(placed: Placed, at: Ints, number: Ints) -> tuple[Floats, Floats]:
     return least, most - (attempts.kind[at] != Kind.REJECTED)
 
 
-def examine(model: SlidingWindowCounter, attempts: Attempts, slack: Slack, error_ns: int) -> Examined:
-    """Hold attempts against a sliding window counter whose windows the clock begins."""
+def examine(
+    model: SlidingWindowCounter, attempts: Attempts, slack: Slack, error_ns: int, first: int | None = None
+) -> Examined:
+    """Hold attempts against a sliding window counter; `first` numbers the window that the key's first request began."""
     limit = model.limit
-    placed = Placed(attempts, Grid(model.window_ns, model.phase_ns, error_ns + slack.clock_ns))
+    placed = Placed(attempts, Grid(model.window_ns, model.phase_ns, error_ns + slack.clock_ns, first))
     _, granted = fullest(placed.low[placed.admitted_sure])
     _, tried = fullest(placed.low[placed.sure & (attempts.kind != Kind.UNSURE)])
     certain = np.flatnonzero(placed.admitted_sure)
@@ -123,9 +125,11 @@ def _broken(attempts: Attempts, chosen: Ints, limit: int, counted: int) -> Broke
     return Broken(rows, rows[-1], limit, counted, from_ns, to_ns)
 
 
-def tell(model: SlidingWindowCounter, attempts: Attempts, slack: Slack, error_ns: int) -> Told:
+def tell(
+    model: SlidingWindowCounter, attempts: Attempts, slack: Slack, error_ns: int, first: int | None = None
+) -> Told:
     """Return what `Remaining` can have been for each attempt, and when its window ends."""
-    grid = Grid(model.window_ns, model.phase_ns, error_ns + slack.clock_ns)
+    grid = Grid(model.window_ns, model.phase_ns, error_ns + slack.clock_ns, first)
     placed = Placed(attempts, grid)
     every = np.arange(len(attempts))
     (low_least, low_most), (high_least, high_most) = (_used(placed, every, at) for at in (placed.low, placed.high))

@@ -49,7 +49,7 @@ def examine(scene: Scene, attempts: Attempts) -> Examined:
     if isinstance(model, SlidingWindowCounter):
         phase_ns, error_ns = _phase(scene, attempts)
         placed = SlidingWindowCounter(model.limit, model.window_ns, phase_ns)
-        return sliding_window_counter.examine(placed, attempts, slack, error_ns)
+        return sliding_window_counter.examine(placed, attempts, slack, error_ns, _first_window(scene, attempts))
     if isinstance(model, FixedWindow):
         if model.phase_ns is None:
             return fixed_window.examine_first_request(model, attempts, slack)
@@ -68,13 +68,18 @@ def tell(scene: Scene, attempts: Attempts) -> Told:
     if isinstance(model, SlidingWindowCounter):
         phase_ns, error_ns = _phase(scene, attempts)
         placed = SlidingWindowCounter(model.limit, model.window_ns, phase_ns)
-        return sliding_window_counter.tell(placed, attempts, slack, error_ns)
+        return sliding_window_counter.tell(placed, attempts, slack, error_ns, _first_window(scene, attempts))
     if isinstance(model, FixedWindow):
         if model.phase_ns is None:
             return fixed_window.tell_first_request(model, attempts, slack)
         phase_ns, error_ns = _phase(scene, attempts)
         return clock_window.tell_clock(FixedWindow(model.limit, model.window_ns, phase_ns), attempts, slack, error_ns)
     return bucket_bounds.tell(Bucket(model.window_ns / model.limit, model.burst), attempts, slack)
+
+
+def _first_window(scene: Scene, attempts: Attempts) -> int | None:
+    """Return the number of the window that the key's own first request began, where that is how windows begin."""
+    return 0 if scene.policy.alignment == "first_request" and attempts.fresh else None
 
 
 def _phase(scene: Scene, attempts: Attempts) -> tuple[int, int]:
