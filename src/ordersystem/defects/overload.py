@@ -22,8 +22,8 @@ from ordersystem.orders.book import CONFIRMED, Order
 from ordersystem.orders.shop import PRICES_CENTS, Shop
 
 
-def _endless_line(settings: GatewaySettings) -> Admission:
-    return Bulkhead(settings.max_concurrency, 10**9, 10**6)
+def _endless_line(settings: GatewaySettings, service: str) -> Admission:
+    return Bulkhead(settings.rooms[service].at_once, 10**9, 10**6)
 
 
 class StaysDegraded(Guarding):
@@ -68,7 +68,7 @@ class OneRoomForAll(Guarding):
         service = call.route.service
         if service is not None and service not in self.rooms:
             shared = next(iter(self.rooms.values()), None)
-            self.rooms[service] = shared if shared is not None else self.new_room()
+            self.rooms[service] = shared if shared is not None else self.new_room(service)
         return await super().__call__(call)
 
 

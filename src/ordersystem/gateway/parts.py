@@ -45,9 +45,10 @@ def http_upstreams(settings: GatewaySettings) -> dict[str, Upstream]:
     }
 
 
-def bulkhead(settings: GatewaySettings) -> Admission:
+def bulkhead(settings: GatewaySettings, service: str) -> Admission:
     """Return room for the calls of one service."""
-    return Bulkhead(settings.max_concurrency, settings.max_queue, settings.queue_patience_s)
+    room = settings.rooms[service]
+    return Bulkhead(room.at_once, room.in_line, room.patience_s)
 
 
 _STATE_VALUES = {CLOSED: 0, OPEN: 1, HALF_OPEN: 2}
@@ -93,7 +94,7 @@ class Chain:
     def guarding(self, inner: Handler) -> Handler:
         """Return the stage that keeps room."""
         rejections = self.metrics.counter("overload_rejections_total", "Calls refused for want of room.", ("service",))
-        return self.parts.guarding(inner, lambda: self.parts.room(self.settings), rejections)
+        return self.parts.guarding(inner, lambda service: self.parts.room(self.settings, service), rejections)
 
     def limiting(self, inner: Handler) -> Handler:
         """Return the stage that keeps to the allowance."""
@@ -133,7 +134,7 @@ class GatewayParts:
     chain: type[Chain] = Chain
     client_ip: Callable[[GatewaySettings], ClientIp] = lambda settings: TrustedProxies(settings.trusted_proxies)
     guarding: type[Guarding] = Guarding
-    room: Callable[[GatewaySettings], Admission] = bulkhead
+    room: Callable[[GatewaySettings, str], Admission] = bulkhead
     limiting: type[Limiting] = Limiting
     limiter: Callable[[Store], Limiter] = FixedWindows
     key_of: KeyOf = key_of_client

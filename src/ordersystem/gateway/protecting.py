@@ -19,7 +19,7 @@ LOG = logging.getLogger("ordersystem.gateway")
 class Guarding:
     """Answers 503 OVERLOADED at once when a service has more calls than it can take; each service has its own room."""
 
-    def __init__(self, inner: Handler, new_room: Callable[[], Admission], rejections: Counter) -> None:
+    def __init__(self, inner: Handler, new_room: Callable[[str], Admission], rejections: Counter) -> None:
         self.inner = inner
         self.new_room = new_room
         self.rooms: dict[str, Admission] = {}
@@ -32,7 +32,7 @@ class Guarding:
             return await self.inner(call)
         room = self.rooms.get(service)
         if room is None:
-            room = self.rooms[service] = self.new_room()
+            room = self.rooms[service] = self.new_room(service)
         if not await room.enter():
             self.rejections.labels(service).inc()
             return refusal(call, 503, "OVERLOADED", "more requests than can be served; try again", 1)

@@ -18,6 +18,15 @@ class RateLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """So many calls at a time, so many in line, each for so long at the most; by worker."""
+
+    at_once: int
+    in_line: int
+    patience_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class GatewaySettings:
     """The gateway's settings, read once at the start."""
 
@@ -35,9 +44,8 @@ class GatewaySettings:
     connect_timeout_s: float
     upstream_connections: int
     max_body_bytes: int
-    max_concurrency: int
-    max_queue: int
-    queue_patience_s: float
+    rooms: dict[str, Room]
+    """The room of each service's calls."""
     breaker: BreakerRules
     breaker_ignored_codes: tuple[str, ...]
 
@@ -70,13 +78,24 @@ def gateway_settings(env: Environment) -> GatewaySettings:
         connect_timeout_s=env.seconds("GATEWAY_CONNECT_TIMEOUT", 1.0, 0.01),
         upstream_connections=env.whole("GATEWAY_UPSTREAM_CONNECTIONS", 64, 1, 4096),
         max_body_bytes=env.whole("GATEWAY_MAX_BODY_BYTES", 1_000_000, 1),
-        max_concurrency=env.whole("GATEWAY_MAX_CONCURRENCY", 64, 1, 10_000),
-        max_queue=env.whole("GATEWAY_MAX_QUEUE", 1000, 0, 100_000),
-        queue_patience_s=env.seconds("GATEWAY_QUEUE_PATIENCE", 1.0),
+        rooms={service: _room(env, service) for service in SERVICES},
         breaker=_breaker_rules(env),
         breaker_ignored_codes=env.listed(
             "BREAKER_IGNORED_CODES", ("LOCK_CONTENTION", "LOCK_LOST", "ORDER_PENDING", "DEPENDENCY_UNAVAILABLE")
         ),
+    )
+
+
+def _room(env: Environment, service: str) -> Room:
+    """Return the room of a service: its own where that is set, else what is set for all of them."""
+    own = f"_{service.upper()}"
+    at_once = env.whole("GATEWAY_MAX_CONCURRENCY", 64, 1, 10_000)
+    in_line = env.whole("GATEWAY_MAX_QUEUE", 1000, 0, 100_000)
+    patience_s = env.seconds("GATEWAY_QUEUE_PATIENCE", 1.0)
+    return Room(
+        env.whole(f"GATEWAY_MAX_CONCURRENCY{own}", at_once, 1, 10_000),
+        env.whole(f"GATEWAY_MAX_QUEUE{own}", in_line, 0, 100_000),
+        env.seconds(f"GATEWAY_QUEUE_PATIENCE{own}", patience_s),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -22,13 +23,16 @@ _END = 2**63 - 1
 
 
 class OpenRunner(Runner):
-    """Open: arrivals when they are due, each taken by a user that is free."""
+    """Open: arrivals when they are due, each taken by the user that has been free for longest.
+
+    Users take turns, so that the load is spread over all their addresses and accounts.
+    """
 
     workload: plan.ConstantRate | plan.RampingRate | plan.PoissonArrivals
 
     def __init__(self, engine: Engine, workload: plan.AnyWorkload, number: int, first_user: int) -> None:
         super().__init__(engine, workload, number, first_user)
-        self._free: list[User] = []
+        self._free: deque[User] = deque()
         self._indices = iter(self.mine(self.workload.max_users))
         self._plan_over = asyncio.Event()
         self._due: Iterator[int] = iter(())
@@ -123,7 +127,7 @@ class OpenRunner(Runner):
         self.made += 1
         free = self._free
         if free:
-            user = free.pop()
+            user = free.popleft()
             self.thinking.discard(user)
         else:
             index = next(self._indices, -1)

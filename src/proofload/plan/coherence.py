@@ -69,7 +69,8 @@ def _named_operations(target: Target) -> Iterator[tuple[KeyPath, str | None]]:
             yield ("policies", "latency", "operations", i), name
     if policies.overload is not None:
         yield ("policies", "overload", "operation"), policies.overload.operation
-        yield ("policies", "overload", "health"), policies.overload.health
+        if not policies.overload.health.startswith("/"):
+            yield ("policies", "overload", "health"), policies.overload.health
 
 
 def _named_services(target: Target) -> Iterator[tuple[KeyPath, str | None]]:
@@ -191,6 +192,8 @@ def _others(target: Target) -> Iterator[Clash]:
         yield Clash(
             ("policies", "overload", "health"), f"'{overload.health}', the `operation` itself", "another operation"
         )
+    if overload is not None and overload.most < 2 * overload.starts_at:
+        yield Clash(("policies", "overload", "most"), f"{overload.most}", "at least twice `starts_at`")
 
 
 def _tls(target: Target) -> Iterator[Clash]:

@@ -193,13 +193,19 @@ class OverloadPolicy(Declared):
     operation: str
     """The operation that is sent beyond capacity."""
     health: str
-    """The operation that must stay answerable."""
+    """The operation that must stay answerable, or its path, such as `/health`."""
+    starts_at: int = Field(default=20, ge=1, le=100_000)
+    """Requests a second that the target carries with ease: the baseline, from which the load climbs."""
+    most: int = Field(default=2_000, ge=2, le=1_000_000)
+    """Requests a second beyond which capacity is not looked for."""
     keeps: float = Field(default=0.7, gt=0, le=1)
     """Share of the peak goodput that must remain at twice the capacity."""
     rejects_with: tuple[int, ...] = (429, 503)
     """Statuses by which an overloaded target may refuse."""
     recovers_within: DurationNs = 30 * NS_PER_SECOND
     """When latency and errors are back to normal after the load has gone."""
+    error_marks: tuple[str, ...] = ()
+    """What the body of an error holds, whatever its status, such as `"code":`: an error that says 200 is one too."""
 
 
 class Policies(Declared):

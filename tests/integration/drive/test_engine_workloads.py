@@ -385,3 +385,14 @@ def test_counts_close_after_a_cancellation() -> None:
     history, delivery = uvloop.run(_stopped(cancel))
     assert sum(history.counts().values()) == len(history)
     assert delivery.sent + delivery.not_sent + delivery.dropped == len(history)
+
+
+def test_the_users_of_an_open_workload_take_turns() -> None:
+    sources = tuple(f"127.0.0.{number}" for number in range(60, 68))
+    history, _, server = run(
+        ConstantRate(name="w", run="read", rate=400, for_ns=100 * MS, sources=sources, max_users=8, warm_users=8)
+    )
+    assert len(history) == 40
+    counts = [sum(peer[0] == source for peer in server.peers) for source in sources]
+    # Were the last one to be free always the first to go, nearly all would come from one address.
+    assert min(counts) >= 3, counts

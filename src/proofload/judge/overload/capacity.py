@@ -71,20 +71,34 @@ class Capacity:
     """Why no capacity can be told; empty where it can."""
 
 
-def good(history: History, rows: Ints) -> Flags:
-    """Return which rows were answered well."""
+def good(history: History, rows: Ints, error_marks: Sequence[bytes] = ()) -> Flags:
+    """Return which rows were answered well; a body that holds one of `error_marks` is an error whatever its status."""
     status = history.numbers("status")[rows]
     answered = history.numbers("ending")[rows] == Ending.ANSWERED
-    return np.asarray(answered & (status >= 200) & (status < 400))
+    return np.asarray(answered & (status >= 200) & (status < 400) & ~marked(history, rows, error_marks))
+
+
+def marked(history: History, rows: Ints, error_marks: Sequence[bytes]) -> Flags:
+    """Return which rows' bodies hold one of the marks; none of those whose bodies were not kept."""
+    found = np.zeros(len(rows), dtype=np.bool_)
+    if error_marks and "body" in history.frame.columns:
+        bodies = history.frame["body"].gather(rows)
+        for mark in error_marks:
+            found |= bodies.bin.contains(mark).fill_null(value=False).to_numpy()
+    return found
 
 
 def steps_of(
-    history: History, rows: ArrayLike, edges_ns: Sequence[int], slice_ns: int = NS_PER_SECOND // 2
+    history: History,
+    rows: ArrayLike,
+    edges_ns: Sequence[int],
+    slice_ns: int = NS_PER_SECOND // 2,
+    error_marks: Sequence[bytes] = (),
 ) -> list[Step]:
     """Return the steps between `edges_ns`: offered by when requests were due, goodput by when good answers came."""
     chosen = np.asarray(rows, dtype=np.int64)
     due = np.sort(history.numbers("intended_ns")[chosen].astype(np.int64))
-    came = np.sort(history.numbers("done_ns")[chosen[good(history, chosen)]].astype(np.int64))
+    came = np.sort(history.numbers("done_ns")[chosen[good(history, chosen, error_marks)]].astype(np.int64))
     found = []
     for from_ns, to_ns in pairwise(edges_ns):
         cuts = np.arange(from_ns, to_ns + 1, slice_ns, dtype=np.int64)

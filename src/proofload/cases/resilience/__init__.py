@@ -1,0 +1,7 @@
+"""TC-RES and its kin: what a target does beyond its capacity, and when a part of it dies. Sends by `Lab` alone."""
+
+from proofload.cases.resilience.overload import CASES as _OVERLOAD
+
+CASES = (*_OVERLOAD,)
+
+__all__ = ["CASES"]

@@ -1,0 +1,205 @@
+"""TC-RES-001: what a target does with more than it can carry, and afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from proofload.cases.case import Case, Category, Priority
+from proofload.cases.lab import Lab
+from proofload.cases.limits import gateway_limit
+from proofload.cases.resilience.climb import (
+    AFTER,
+    BASELINE,
+    BEYOND,
+    BEYOND_NS,
+    HEALTH,
+    RAMP,
+    STEP_NS,
+    WATCHED_NS,
+    Load,
+    marks_of,
+    step_of,
+)
+from proofload.core.units import NS_PER_SECOND
+from proofload.judge.delivery import judge_delivery, rest_on
+from proofload.judge.evidence import Evidence
+from proofload.judge.overload import Phases, find_capacity, judge_overload
+from proofload.judge.overload.judging import CRASH, KINDS, MASKED
+from proofload.judge.verdict import Finding, Outcome
+from proofload.plan.policies import OverloadPolicy
+from proofload.plan.target import Target
+from proofload.record.history import History
+
+_TIMES = 2.0
+_BEYOND_FAILING = 1.65
+"""The judge asks for 1.5 times the load that failed; a little more, so that counting can't spoil it."""
+_TRIES = 2
+_CERTAIN = frozenset({CRASH, KINDS, MASKED})
+"""What no slowness of ours can bring about."""
+_MOST_CPU = 0.9
+
+
+def missing(target: Target) -> str:
+    """Return why the target can't be overloaded, or nothing."""
+    return "" if target.policies.overload else "the target declares no behaviour beyond capacity (policies.overload)"
+
+
+async def drive_overload(lab: Lab) -> None:
+    """Find the capacity by steps, offer twice as much with health checks beside it, and go back to the baseline."""
+    policy = _policy(lab.target)
+    load = Load(lab, policy)
+    await load.hold(BASELINE, policy.starts_at, STEP_NS, load.health(f"{HEALTH} at ease", STEP_NS))
+    rate = policy.starts_at
+    for attempt in range(_TRIES):
+        rate = await load.climb(rate)
+        if rate == 0:
+            break
+        peak = max(_goodput(load, one) for one in load.held if str(one["name"]).startswith(RAMP))
+        beyond = round(max(_TIMES * peak, _BEYOND_FAILING * rate))
+        carried = await _exceed(load, beyond, attempt)
+        lab.note("attempt", attempt)
+        if not carried:
+            break
+    lab.note("held", load.held)
+
+
+async def _exceed(load: Load, rate: int, attempt: int) -> bool:
+    """Overload, and go back to the baseline without a pause; return whether all of it was carried after all."""
+    lab, policy = load.lab, load.policy
+    await load.prepare(rate)
+    lab.doing(f"offering {rate} {policy.operation} a second, about twice what is carried, and then little again")
+    name, for_after_ns = _numbered(BEYOND, attempt), policy.recovers_within + WATCHED_NS
+    await lab.run(
+        load.arrivals(name, rate, BEYOND_NS),
+        load.arrivals(_numbered(AFTER, attempt), policy.starts_at, for_after_ns, start_after_ns=BEYOND_NS),
+        load.health(_numbered(HEALTH, attempt), BEYOND_NS),
+    )
+    return step_of(policy, lab.history(), lab.step(name), BEYOND_NS).carried is True
+
+
+def _goodput(load: Load, held: Mapping[str, Any]) -> float:
+    lab = load.lab
+    return step_of(load.policy, lab.history(), lab.step(held["name"]), held["for_ns"]).goodput.mean
+
+
+def _numbered(name: str, attempt: int) -> str:
+    return name if attempt == 0 else f"{name} {attempt + 1}"
+
+
+def judge(evidence: Evidence) -> list[Finding]:
+    """TC-RES-001: beyond capacity the target refuses what it can't do, quickly, and is itself again afterwards."""
+    policy = _policy(evidence.target)
+    history = evidence.history
+    delivered = [one for one in judge_delivery(history) if one.rule != "delivery.answered"]
+    capacity = find_capacity(
+        [
+            step_of(policy, history, f"{evidence.case}/{one['name']}", one["for_ns"])
+            for one in evidence.facts.get("held", ())
+            if str(one["name"]).startswith((BASELINE, RAMP)) and _rows(evidence, one["name"]).size
+        ]
+    )
+    attempt = int(evidence.facts.get("attempt", 0))
+    held = {str(one["name"]): int(one["for_ns"]) for one in evidence.facts.get("held", ())}
+    name = _numbered(BEYOND, attempt)
+    rows = _rows(evidence, name)
+    if not len(rows):
+        why = capacity.why_not or "the load beyond it was never offered"
+        return [Finding("res.capacity_found", Outcome.INCONCLUSIVE, f"the capacity was not found: {why}"), *delivered]
+    begun_ns = int(history.numbers("intended_ns")[rows].min())
+    phases = Phases(
+        baseline=_rows(evidence, BASELINE),
+        beyond=rows,
+        health=_rows(evidence, _numbered(HEALTH, attempt)),
+        after=_rows(evidence, _numbered(AFTER, attempt)),
+        ended_ns=begun_ns + held[name],
+        health_at_ease=_rows(evidence, f"{HEALTH} at ease"),
+    )
+    beyond = step_of(policy, history, f"{evidence.case}/{name}", held[name])
+    findings = judge_overload(policy, history, capacity, beyond, phases, error_marks=marks_of(policy))
+    limited = _limited(evidence)
+    return [*_rested(findings, evidence, [*delivered, *limited]), *delivered, *limited]
+
+
+def _rested(findings: Sequence[Finding], evidence: Evidence, delivered: Sequence[Finding]) -> list[Finding]:
+    """Return the findings as they stand: a generator or a machine that was itself slow proves no slowness."""
+    slow = [one for one in delivered if one.rule == "delivery.send_lag"] + _own_limit(evidence)
+    certain = [one for one in findings if one.rule in _CERTAIN]
+    timed = rest_on([one for one in findings if one.rule not in _CERTAIN], slow, fail_survives=False)
+    return rest_on([*certain, *timed], delivered)
+
+
+def _own_limit(evidence: Evidence) -> list[Finding]:
+    busy = max((one.cpu_share - one.spin_share for one in _generators(evidence)), default=0.0)
+    if busy <= _MOST_CPU:
+        return []
+    says = f"the generator itself used {busy:.0%} of a CPU"
+    return [Finding("delivery.bottleneck", Outcome.INCONCLUSIVE, says)]
+
+
+def _generators(evidence: Evidence) -> list[Any]:
+    return [generator for delivery in evidence.deliveries for generator in delivery.generators]
+
+
+def _limited(evidence: Evidence) -> list[Finding]:
+    """Return INCONCLUSIVE where the rate limit stood before the capacity, for want of addresses to send from."""
+    limit = gateway_limit(evidence.target)
+    short = [one for one in evidence.facts.get("held", ()) if one["had"] < one["wanted"]]
+    if limit is None or not short:
+        return []
+    count = int(np.count_nonzero(evidence.history.numbers("status") == limit.status))
+    if count <= 0.01 * len(evidence.history):
+        return []
+    worst = max(short, key=lambda one: int(one["wanted"]))
+    says = (
+        f"{count} requests met the rate limit: {worst['wanted']} client addresses were wanted and "
+        f"{worst['had']} declared (sources), so the capacity behind the limit can't be seen"
+    )
+    return [Finding("delivery.limited", Outcome.INCONCLUSIVE, says, len(evidence.history))]
+
+
+def _rows(evidence: Evidence, name: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+    history: History = evidence.history
+    return history.of_workloads(f"{evidence.case}/{name}")
+
+
+def _policy(target: Target) -> OverloadPolicy:
+    policy = target.policies.overload
+    assert policy is not None
+    return policy
+
+
+def expected_ns(target: Target) -> int:
+    """Return how long it takes, about: the accounts, four steps, the overload, the way back."""
+    policy = target.policies.overload
+    back_ns = policy.recovers_within if policy else 0
+    return 8 * NS_PER_SECOND + 5 * STEP_NS + BEYOND_NS + back_ns + WATCHED_NS
+
+
+CASES = (
+    Case(
+        id="TC-RES-001",
+        title="Graceful degradation",
+        category=Category.RESILIENCE,
+        priority=Priority.HIGH,
+        phase=6,
+        purpose="Beyond its capacity the target refuses what it can't do, quickly, and is itself again afterwards.",
+        sends="an open load of the declared operation that climbs from `starts_at` by half of itself, until the "
+        "answers no longer keep up; then about twice what was carried, with ten health checks a second beside it; then "
+        "`starts_at` again. Every client has its own address, accounts take turns",
+        passes_when="nothing crashed, health stayed answerable, goodput kept its declared share, what failed was "
+        "refused quickly with a declared status, waits stayed bounded, and latency and errors came back to the "
+        "baseline in the declared time",
+        read_fail="the finding names what broke first, with the loads offered and the good answers that came",
+        least_evidence="a load that surely was not carried, and one well beyond it that our own side could deliver",
+        needs=("policies.overload",),
+        missing=missing,
+        expected_ns=expected_ns,
+        drive=drive_overload,
+        judge=judge,
+        uses=frozenset({"service:user"}),
+        disturbs=frozenset({"service:user", "quiet"}),
+    ),
+)
