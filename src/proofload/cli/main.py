@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from proofload import __version__
+from proofload.cli.discover import discover_limit
 from proofload.cli.exit_status import ExitStatus, of_error
 from proofload.cli.load import load
 from proofload.cli.options import (
@@ -214,3 +215,4 @@ app.command(epilog="Example: `proofload load http://127.0.0.1:8080/ --rate 500/s
     load
 )
 app.command(epilog="Example: `proofload recover`")(recover)
+app.command("discover", epilog="Example: `proofload discover http://127.0.0.1:8080/api/`")(discover_limit)

@@ -14,6 +14,7 @@ from proofload.plan.target import Target
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_ALIGNED = ("fixed_window", "sliding_window_counter")
 _BUCKETS = ("token_bucket", "gcra", "leaky_bucket")
 
 
@@ -136,9 +137,11 @@ def _rate_limits(target: Target) -> Iterator[Clash]:
             yield Clash(
                 (*path, "burst"), f"a burst for {limit.algorithm}", f"one of {', '.join(_BUCKETS)}, or no burst"
             )
-        if limit.alignment != "first_request" and limit.algorithm != "fixed_window":
+        if limit.alignment != "first_request" and limit.algorithm not in _ALIGNED:
             yield Clash(
-                (*path, "alignment"), f"'{limit.alignment}' for {limit.algorithm}", "fixed_window, or no alignment"
+                (*path, "alignment"),
+                f"'{limit.alignment}' for {limit.algorithm}",
+                f"one of {', '.join(_ALIGNED)}, or no alignment",
             )
         for j, exempt in enumerate(limit.exempt):
             if exempt in limit.applies_to:

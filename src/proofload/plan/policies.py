@@ -45,7 +45,7 @@ class RateLimitPolicy(Declared):
     algorithm: Algorithm = "fixed_window"
     """How the limiter counts."""
     alignment: Literal["first_request", "clock"] = "first_request"
-    """Where a fixed window begins: at a key's first request, or at whole multiples of the window on the clock."""
+    """Where windows (fixed ones, or a counter's) begin: at a key's first request, or on whole windows of the clock."""
     burst: int | None = Field(default=None, ge=0)
     """Bucket size of token_bucket, gcra and leaky_bucket, in requests; null means `limit`."""
     applies_to: tuple[str, ...] = ("/*",)

@@ -72,13 +72,15 @@ def identify(
     base: RateLimitPolicy,
     candidates: Sequence[RateLimitPolicy] = (),
     clock_skew_ns: int = 0,
+    admitted_statuses: frozenset[int] = frozenset(),
 ) -> Identification:
     """Return what fits the probing history in `rows`, all of one fresh key.
 
     `base` lends status, headers and scope; without `candidates` they are drawn from the history itself: the allowance
-    from how many were admitted first, windows from when the next ones were, and round ones.
+    from how many were admitted first, windows from when the next ones were, and round ones. `admitted_statuses` are
+    answers from 400 up that come from behind the limiter.
     """
-    scene = Scene(base, history, anchor, clock_skew_ns=clock_skew_ns)
+    scene = Scene(base, history, anchor, clock_skew_ns=clock_skew_ns, admitted_statuses=admitted_statuses)
     attempts = attempts_of(scene, rows)
     if not np.any(attempts.rejected):
         return Identification((), (), (), "nothing was rejected: probe with more requests, or faster")

@@ -1,0 +1,290 @@
+"""Identifies a rate limiter from outside: model, limit, window and key, with the policy to write down."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from proofload.cases.accounts import Account, Accounts
+from proofload.cases.sources import Sources
+from proofload.core.clock import Anchor, SystemClock
+from proofload.core.errors import TargetError
+from proofload.core.seeds import fresh_seed
+from proofload.core.units import NS_PER_SECOND, format_duration
+from proofload.discover import candidates, scenes
+from proofload.discover.headers import Said, recognise, told_limit, watched
+from proofload.discover.manners import Budget, Client, Manners
+from proofload.discover.scenes import Bounds, Spent
+from proofload.drive.endpoint import Endpoint, TlsSettings
+from proofload.drive.engine import Engine
+from proofload.drive.user import User
+from proofload.judge.rate_limit.identify import ROUND_WINDOWS_S, Identification, describe, difference, identify
+from proofload.plan.policies import RateLimitPolicy
+from proofload.plan.target import Target
+from proofload.plan.workload import Ceilings, PerUserIterations, Script
+from proofload.record.history import History
+
+Say = Callable[[str], None]
+_Going = Callable[[Client], Awaitable[None]]
+_Part = tuple[str, _Going, str | None]
+_LOOK_AGAIN_S = 0.02
+_ROUND_NS = frozenset(round_s * NS_PER_SECOND for round_s in ROUND_WINDOWS_S)
+
+_OTHER_PATHS = ("/health", "/metrics", "/proofload-no-such-path")
+_MODELS = ("fixed_window", "token_bucket", "sliding_window_counter", "sliding_log")
+"""Of several that fit, the first of these is offered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What was found out about the limiter, if there is one."""
+
+    policy: RateLimitPolicy | None
+    """What to declare; None where nothing was rejected or no model fits."""
+    fits: tuple[str, ...]
+    """Every model that fits, the offered one first."""
+    notes: tuple[str, ...]
+    """What a person should know: what could not be told, and what looks wrong."""
+    sent: int
+    took_ns: int
+    why_not: str = ""
+    sure: bool = False
+    """Exactly one model fits."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """One discovery under way."""
+
+    target: Target
+    probe: str
+    engine: Engine
+    sources: Sources
+    budget: Budget
+    account: Account | None
+    other_account: Account | None
+    say: Say
+    anchor: Anchor
+    spent: Spent = field(default_factory=Spent)
+    halves: list[int] = field(default_factory=list)
+    bounds: Bounds = field(default_factory=Bounds)
+
+    async def as_clients(self, *scripts: _Part, account: Account | None = None) -> None:
+        """Let clients, each with its own address, go through their scripts side by side."""
+
+        def script(run: _Going) -> Script:
+            async def go(user: User) -> None:
+                await run(Client(user, self.probe, self.budget))
+
+            return go
+
+        account = account or self.account
+        identities = (account.identity(),) if account else ()
+        longest = self.budget.manners.longest_ns
+        await self.engine.run(
+            *(
+                PerUserIterations(
+                    name=name,
+                    run=script(run),
+                    users=1,
+                    iterations=1,
+                    within_ns=longest,
+                    sources=(source,) if source else (),
+                    identities=identities,
+                )
+                for name, run, source in scripts
+            )
+        )
+        problems = [error.text for error in self.engine.delivery().user_errors]
+        if problems:
+            raise TargetError("; ".join(problems))
+
+
+async def discover(
+    target: Target, probe: str, vet: Callable[[str], None], *, manners: Manners | None = None, say: Say = lambda _: None
+) -> Discovery:
+    """Return what the limiter in front of operation `probe` promises. Raises TargetError where nothing answers."""
+    manners = manners or Manners()
+    clock, seed = SystemClock(), fresh_seed()
+    began_ns = clock.now_ns()
+    ceilings = target.ceilings
+    endpoint = Endpoint.of(target.address)
+    engine = Engine(
+        endpoint,
+        target.operations,
+        ceilings=Ceilings(ceilings.requests_per_second, ceilings.total_requests, ceilings.duration),
+        clock=clock,
+        seed=seed,
+        keep_headers=watched(),
+        vet=vet,
+        tls=TlsSettings.of(target.tls),
+    )
+    sources = Sources(seed, endpoint.host, target.sources)
+    account = other = None
+    if target.operations[probe].auth == "bearer":
+        account, other = await Accounts(target, engine, sources).take(2)
+    budget = Budget(manners, began_ns + manners.longest_ns)
+    work = _Work(target, probe, engine, sources, budget, account, other, say, Anchor.take(clock))
+    await _probe(work)
+    found = _conclude(work)
+    return replace(found, sent=budget.sent, took_ns=clock.now_ns() - began_ns)
+
+
+async def _probe(work: _Work) -> None:
+    longest_ns = work.budget.manners.longest_ns
+    seen = work.spent
+    work.say("spending one client's allowance, and knocking until it comes back")
+
+    async def spend(client: Client) -> None:
+        try:
+            await scenes.spend(client, seen, longest_ns)
+        finally:
+            seen.known = True
+        if not seen.back_after_ns:
+            return
+        back = format_duration(seen.back_after_ns)
+        if scenes.came_back_at_once(seen):
+            work.say(f"the whole allowance of {seen.first} came back after {back}: looking once more")
+            await scenes.second_cycle(client, 2 * seen.back_after_ns + 2 * NS_PER_SECOND)
+        else:
+            work.say(f"served again after {back}, but not with the whole allowance: watching what trickles in")
+            await scenes.watch_trickle(client, seen)
+
+    async def halves(client: Client) -> None:
+        # Scripts of users can't wait for each other but by looking again and again.
+        while not seen.known:
+            await client.user.pause(_LOOK_AGAIN_S)
+        if seen.back_after_ns and scenes.came_back_at_once(seen):
+            work.halves = client.rows
+            await scenes.spend_in_halves(client, seen.first, seen.back_after_ns)
+
+    scripts = [("spender", spend, work.sources.fresh())]
+    if work.sources.many:
+        scripts.append(("halves", halves, work.sources.fresh()))
+    await work.as_clients(*scripts)
+    if work.budget.rejected:
+        work.say("seeing what the limit covers, and whose it is")
+        around = work.sources.fresh()
+        await work.as_clients(("around", lambda client: scenes.try_round(client, _OTHER_PATHS, work.bounds), around))
+        await _whose(work)
+
+
+async def _whose(work: _Work) -> None:
+    """Let one client spend its allowance, and see who is served meanwhile: another address, another user."""
+    served: dict[str, bool] = {}
+
+    def asks(name: str) -> Callable[[Client], Awaitable[None]]:
+        async def ask(client: Client) -> None:
+            served[name] = not await client.is_rejected()
+
+        return ask
+
+    async def spend(client: Client) -> None:
+        await client.exhaust(1)
+
+    spender = work.sources.fresh()
+    await work.as_clients(("spends", spend, spender))
+    if work.other_account is not None:
+        await work.as_clients(("another user", asks("user"), spender), account=work.other_account)
+    if work.sources.many:
+        await work.as_clients(("another address", asks("address"), work.sources.fresh()))
+    if served.get("user") and not served.get("address"):
+        work.bounds.scope = "user"
+    elif "address" in served:
+        work.bounds.scope = "client_ip" if served["address"] else "global"
+
+
+def _conclude(work: _Work) -> Discovery:
+    seen, budget = work.spent, work.budget
+    if not budget.rejected:
+        why = (
+            f"nothing was rejected: {budget.sent} requests in a row from one client were answered {budget.usual}; "
+            "there is no limit on this path, or a higher one: allow more with --most and --rate"
+        )
+        return Discovery(None, (), (), 0, 0, why)
+    history = work.engine.history()
+    said = _said(history, [*seen.rows, *work.halves])
+    headers = recognise(said, budget.rejected)
+    limit = told_limit(said, headers) or max(1, seen.first)
+    base = RateLimitPolicy(
+        name=work.target.name, limit=limit, window="60s",  # type: ignore[arg-type]  # as a file says it
+        probe=work.probe, status=budget.rejected,
+        headers=headers, scope=work.bounds.scope or "client_ip", exempt=_exempt(work), applies_to=_applies_to(work),
+    )  # fmt: skip
+    if not seen.back_after_ns:
+        waited = format_duration(budget.manners.longest_ns)
+        why = (
+            f"{seen.first} were admitted, and nothing was within {waited} after that: the window is longer, or "
+            "rejected requests prolong it; allow more time with --for"
+        )
+        return Discovery(None, (), tuple(_notes(work)), 0, 0, why)
+    found = _identify(work, base, history)
+    if not found.fits:
+        told = "; ".join(f"not {describe(one)}: {why}" for one, why in found.refuted[:2])
+        why = f"no known model fits what was seen ({told}); do rejected requests count against the limit as well?"
+        return Discovery(None, (), tuple(_notes(work)), 0, 0, why)
+    fits = _as_configured(found.fits)
+    notes = [*_notes(work), *([difference(*fits[:2])] if len(fits) > 1 else ())]
+    return Discovery(fits[0], tuple(describe(one) for one in fits), tuple(notes), 0, 0, sure=_one_model(fits))
+
+
+def _identify(work: _Work, base: RateLimitPolicy, history: History) -> Identification:
+    seen = work.spent
+    # What was neither served nor rejected, such as a 401 from behind the limiter, was let through.
+    behind = frozenset({work.budget.usual})
+    drawn = [*candidates.windows(base, seen)]
+    if not scenes.came_back_at_once(seen):
+        drawn += candidates.buckets(base, history, seen.rows, seen)
+    found = identify(history, seen.rows, work.anchor, base=base, candidates=drawn, admitted_statuses=behind)
+    if work.halves and found.fits:
+        more = identify(history, work.halves, work.anchor, base=base, candidates=found.fits, admitted_statuses=behind)
+        return more if more.fits else found
+    return found
+
+
+def _as_configured(fits: Sequence[RateLimitPolicy]) -> list[RateLimitPolicy]:
+    """Return what fits, the plainest first, without the 4.9s and 5.1s that fit beside a round 5s."""
+    rounds = {one.algorithm for one in fits if one.window in _ROUND_NS}
+    kept = [one for one in fits if one.window in _ROUND_NS or one.algorithm not in rounds]
+    return sorted(kept, key=_plainness)
+
+
+def _plainness(policy: RateLimitPolicy) -> tuple[int, bool, bool, int, int]:
+    return (
+        _MODELS.index(policy.algorithm), policy.alignment == "clock", not candidates.is_round(policy.limit),
+        policy.window % NS_PER_SECOND != 0, policy.window,
+    )  # fmt: skip
+
+
+def _one_model(fits: Sequence[RateLimitPolicy]) -> bool:
+    return len({one.algorithm for one in fits}) == 1
+
+
+def _said(history: History, rows: Sequence[int]) -> list[Said]:
+    return [Said(one.status, one.headers) for one in history.exchanges(rows) if one.status]
+
+
+def _exempt(work: _Work) -> tuple[str, ...]:
+    return tuple(path for path in work.bounds.unlimited if path in work.bounds.served)
+
+
+def _applies_to(work: _Work) -> tuple[str, ...]:
+    path = work.target.operations[work.probe].path
+    first = path.split("?")[0].split("/")[1]
+    if "/proofload-no-such-path" in work.bounds.unlimited and first:
+        return (f"/{first}/*",)
+    return ("/*",)
+
+
+def _notes(work: _Work) -> Iterable[str]:
+    bounds = work.bounds
+    if not bounds.scope:
+        yield "whose limit it is could not be told: this machine has one address to send from (see `sources`)"
+    if bounds.scope == "global":
+        yield "a second client address was limited as well: one counter for all clients"
+    if bounds.forged_header_opens:
+        yield "a forged X-Forwarded-For opened a new allowance: whoever writes that header has no limit"
+    if bounds.new_connection_opens:
+        yield "a new connection opened a new allowance: the limit counts connections, not clients"
+    if work.budget.usual >= 400:
+        yield f"the probe itself is answered {work.budget.usual}: name one that succeeds, so that cases can use it"

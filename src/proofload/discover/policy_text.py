@@ -1,0 +1,71 @@
+"""A discovered policy as YAML to paste into a target file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import yaml
+
+from proofload.core.units import NS_PER_SECOND
+from proofload.plan.policies import RateLimitHeaders, RateLimitPolicy
+
+_IS_BUCKET = ("token_bucket", "gcra", "leaky_bucket")
+
+
+def policy_yaml(policy: RateLimitPolicy, indent: int = 0) -> str:
+    """Return `policies:` with this one limit, each line indented by so many spaces.
+
+    >>> policy_yaml(RateLimitPolicy.model_validate({"limit": 9, "window": "1s", "probe": "read"})).splitlines()[5]
+    '      limit: 9'
+    """
+    lines = ["policies:", "  rate_limit:"]
+    for place, line in enumerate(_lines(policy)):
+        lines.append(("    - " if place == 0 else "      ") + line)
+    return "\n".join(" " * indent + line for line in lines) + "\n"
+
+
+def duration_text(duration_ns: int) -> str:
+    """Return a duration exactly, as a target file takes it.
+
+    >>> duration_text(60 * NS_PER_SECOND), duration_text(2_500_000_000)
+    ('60s', '2500ms')
+    """
+    whole, rest = divmod(duration_ns, NS_PER_SECOND)
+    return f"{whole}s" if not rest else f"{duration_ns // 1_000_000}ms"
+
+
+def _lines(policy: RateLimitPolicy) -> Iterator[str]:
+    yield f"name: {scalar(policy.name)}"
+    yield f"scope: {policy.scope}"
+    yield f"algorithm: {policy.algorithm}"
+    yield f"limit: {policy.limit}"
+    yield f"window: {duration_text(policy.window)}"
+    if policy.alignment == "clock":
+        yield "alignment: clock"
+    if policy.algorithm in _IS_BUCKET and policy.burst is not None:
+        yield f"burst: {policy.burst}"
+    yield f"applies_to: {flow(policy.applies_to)}"
+    if policy.exempt:
+        yield f"exempt: {flow(policy.exempt)}"
+    yield f"probe: {scalar(policy.probe)}"
+    yield f"status: {policy.status}"
+    headers = _headers(policy.headers)
+    if headers:
+        yield f"headers: {flow(headers)}"
+
+
+def _headers(headers: RateLimitHeaders) -> Mapping[str, object]:
+    """Return what differs from what a target file promises without a word."""
+    usual = RateLimitHeaders().model_dump()
+    return {name: value for name, value in headers.model_dump().items() if value != usual[name]}
+
+
+def flow(value: object) -> str:
+    """Return a list or mapping on one line of YAML."""
+    plain = list(value) if isinstance(value, tuple) else value
+    return yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10_000).strip()
+
+
+def scalar(text: str) -> str:
+    """Return a text as YAML, in quotes where it needs them."""
+    return yaml.safe_dump(text, width=10_000).splitlines()[0]
