@@ -3,70 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-import numpy as np
-import polars as pl
-
+from proofload.cases import breaker_apart, breaker_trials
 from proofload.cases.accounts import Account
+from proofload.cases.breaker_calls import (
+    BROKEN,
+    FAULT_NS,
+    RESTART_NS,
+    breakable,
+    call,
+    calls_in,
+    missing,
+    policy_of,
+    settle,
+    stage_of,
+    unsettled,
+)
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
+from proofload.cases.reading import delivered
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
-from proofload.judge.breaker import OPENING, RECOVERY, Stage, judge_breaker
-from proofload.judge.delivery import judge_delivery, rest_on
+from proofload.judge.breaker import OPENING, RECOVERY, judge_breaker
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Finding
 from proofload.plan.policies import CircuitBreakerPolicy
 from proofload.plan.target import Target
-from proofload.plan.workload import Script
-from proofload.record.fault_edge import spans
 from proofload.record.history import History
 
 _TRIP = "TC-CB-001"
 _REJECTIONS = 15
-_FAULT_NS = 30 * NS_PER_SECOND
 _MORE_AFTER = 10
-_RESTART_NS = 5 * NS_PER_SECOND
-
-
-def breakable(target: Target) -> CircuitBreakerPolicy | None:
-    """Return the first declared breaker whose service we can break, and see to be broken."""
-    for policy in target.policies.circuit_breaker:
-        service = target.services.get(policy.service)
-        if policy.service in target.faults and service is not None and service.health is not None:
-            return policy
-    return None
-
-
-def missing(target: Target) -> str:
-    """Return why no circuit can be put to the test, or nothing."""
-    if not target.policies.circuit_breaker:
-        return "the target declares no circuit breaker (policies.circuit_breaker)"
-    if breakable(target) is None:
-        return "no service with a declared breaker has a way to break it (faults) and a health URL (services)"
-    return ""
 
 
 async def drive_trip(lab: Lab) -> None:
     """Stop the service behind a closed circuit and go on calling it, well beyond the failures that must open it."""
-    policy = _policy(lab.target)
+    policy = policy_of(lab.target)
     (account,) = await lab.accounts(1)
+    await settle(lab, policy, account, many_workers=True)
     source = lab.source()
     lab.doing(f"calling {policy.operation} while its service is up")
-    await lab.run(lab.steps("before", _call(policy, 3), account=account, source=source))
-    async with lab.fault(policy.service, "stop", _FAULT_NS):
+    await lab.run(lab.steps("before", call(policy, 3), account=account, source=source))
+    async with lab.fault(policy.service, "stop", FAULT_NS):
         lab.doing("failing, until the circuit opens and beyond")
-        await lab.run(
-            lab.steps("failing", _call(policy, policy.failures + _REJECTIONS), account=account, source=source)
-        )
+        # Each over a connection of its own: all workers of the gateway must know of each other's failures.
+        failing = lab.steps("failing", policy.operation, policy.failures + _REJECTIONS, account=account, source=source)
+        await lab.run(replace(failing, run=call(policy, 1), fresh_connections=True))
 
 
 async def drive_recovery(lab: Lab) -> None:
     """Keep calling the open circuit of the mended service once a second, until it lets trials through and closes."""
-    policy = _policy(lab.target)
+    policy = policy_of(lab.target)
     (account,) = await lab.accounts(1)
     source = lab.source()
-    until_ns = lab.clock.now_ns() + policy.open_for * 5 // 4 + _RESTART_NS
+    until_ns = lab.clock.now_ns() + policy.open_for * 5 // 4 + RESTART_NS
     step_ns = max(NS_PER_SECOND // 5, min(NS_PER_SECOND, policy.open_for // 20))
     served = 0
     knock = 0
@@ -76,7 +67,7 @@ async def drive_recovery(lab: Lab) -> None:
         served = await _knock(lab, policy, account, source, knock)
     lab.doing("closing the circuit, and calling on")
     more = policy.successes - 1 + _MORE_AFTER
-    await lab.run(lab.steps("after", _call(policy, more), account=account, source=lab.source()))
+    await lab.run(lab.steps("after", call(policy, more), account=account, source=lab.source()))
 
 
 async def _knock(lab: Lab, policy: CircuitBreakerPolicy, account: Account, source: str | None, number: int) -> int:
@@ -93,9 +84,10 @@ async def _knock(lab: Lab, policy: CircuitBreakerPolicy, account: Account, sourc
 
 def judge_trip(evidence: Evidence) -> list[Finding]:
     """TC-CB-001: opens on the declared number of consecutive failures, not before, and answers at once from then on."""
-    stage = _stage(evidence, evidence.history)
-    findings = judge_breaker(stage, _rows(evidence.history), expect=OPENING)
-    return _rested(evidence.history, findings)
+    if doubt := unsettled(evidence):
+        return doubt
+    stage = stage_of(policy_of(evidence.target), evidence.history, evidence)
+    return delivered(evidence, judge_breaker(stage, _rows(evidence.history), expect=OPENING))
 
 
 def judge_recovery(evidence: Evidence) -> list[Finding]:
@@ -103,39 +95,15 @@ def judge_recovery(evidence: Evidence) -> list[Finding]:
     before = evidence.others.get(_TRIP)
     parts = [before.history, evidence.history] if before is not None else [evidence.history]
     history = History.concat(parts)
-    stage = _stage(before or evidence, history)
-    findings = judge_breaker(stage, _rows(history), expect=RECOVERY)
-    return _rested(evidence.history, findings)
-
-
-def _stage(evidence: Evidence, history: History) -> Stage:
-    policy = _policy(evidence.target)
-    ours = tuple(span for span in spans(evidence.edges) if span.service == policy.service)
-    return Stage(policy, history, ours)
+    stage = stage_of(policy_of(evidence.target), history, before or evidence)
+    return delivered(evidence, judge_breaker(stage, _rows(history), expect=RECOVERY))
 
 
 def _rows(history: History) -> Sequence[int]:
-    rows = history.rows_where(pl.col("workload").cast(pl.String).str.starts_with("TC-CB-"))
-    return [int(row) for row in rows[np.argsort(history.numbers("sent_ns")[rows], kind="stable")]]
-
-
-def _rested(history: History, findings: list[Finding]) -> list[Finding]:
-    delivered = [one for one in judge_delivery(history) if one.rule != "delivery.send_lag"]
-    return [*rest_on(findings, delivered), *delivered]
-
-
-def _policy(target: Target) -> CircuitBreakerPolicy:
-    policy = breakable(target)
-    assert policy is not None
-    return policy
-
-
-def _call(policy: CircuitBreakerPolicy, count: int) -> Script:
-    async def script(user: User) -> None:
-        for _ in range(count):
-            await user.request(policy.operation, keep_body=True)
-
-    return script
+    """Return the calls of both cases, but for those that saw to it that the circuit was closed before."""
+    every = calls_in(history, "TC-CB-")
+    settling = set(calls_in(history, f"{_TRIP}/settle"))
+    return [row for row in every if row not in settling]
 
 
 def _expected_ns(open_periods: int, extra_s: int) -> Callable[[Target], int]:
@@ -145,8 +113,6 @@ def _expected_ns(open_periods: int, extra_s: int) -> Callable[[Target], int]:
 
     return expected_ns
 
-
-_BROKEN = frozenset({"service:order"})
 
 CASES = (
     Case(
@@ -168,7 +134,7 @@ CASES = (
         expected_ns=_expected_ns(0, 5),
         drive=drive_trip,
         judge=judge_trip,
-        disturbs=_BROKEN,
+        disturbs=BROKEN,
     ),
     Case(
         id="TC-CB-002",
@@ -189,6 +155,8 @@ CASES = (
         drive=drive_recovery,
         judge=judge_recovery,
         prerequisites=(_TRIP,),
-        disturbs=_BROKEN,
+        disturbs=BROKEN,
     ),
+    *breaker_apart.CASES,
+    *breaker_trials.CASES,
 )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
 from proofload.core.errors import ToolError
 from proofload.core.seeds import stream
+from proofload.plan.target import Target
 
 # Not the whole of 127/8: the first /16 holds 127.0.0.1 and what people bind by hand.
 _LOOPBACK = ipaddress.IPv4Network("127.64.0.0/10")
@@ -40,6 +42,11 @@ class Sources:
             )
         self._given += 1
         return source
+
+
+def has_many(target: Target) -> bool:
+    """Return whether clients of the target can be told apart by their addresses."""
+    return bool(target.sources) or _is_ipv4_loopback(urlsplit(target.address).hostname or "")
 
 
 def _is_ipv4_loopback(host: str) -> bool:

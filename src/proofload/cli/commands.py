@@ -87,7 +87,13 @@ def run_demo(options: DemoOptions, output: Output) -> ExitStatus:
     notes = [*(f"the reference system ran with the defect {one}" for one in options.defects), *notes_of(window)]
     with tempfile.TemporaryDirectory(prefix="proofload-demo-") as folder:
         console.print(Text("starting the reference system ..."))
-        settings = {"GATEWAY_RATE_WINDOW": window, "BREAKER_OPEN": window, "LOCK_HOLD": "0.1", **_LITTLE_ROOM}
+        settings = {
+            "GATEWAY_RATE_WINDOW": window,
+            "GATEWAY_RATE_LIMIT_USER": "90",
+            "BREAKER_OPEN": window,
+            "LOCK_HOLD": "0.1",
+            **_LITTLE_ROOM,
+        }
         with _terminable(), ReferenceSystem.start(Path(folder), defects=options.defects, settings=settings) as system:
             target = parse_target(_preset("ordersystem"), "the preset ordersystem", system.environ(window))
             return _run(target, chosen, options.run, output, notes)

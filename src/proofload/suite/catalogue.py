@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from proofload.cases import audit, breaker, latency, lock, monitoring, rate_limit, resilience
+from proofload.cases import audit, breaker, latency, lock, monitoring, negative, rate_limit, resilience
 from proofload.cases.case import Case
 
 CATALOGUE: Mapping[str, Case] = {
@@ -17,6 +17,7 @@ CATALOGUE: Mapping[str, Case] = {
         *resilience.CASES,
         *lock.CASES,
         *latency.CASES,
+        *negative.CASES,
     )
 }
 

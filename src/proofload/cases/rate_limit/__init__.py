@@ -1,4 +1,4 @@
-"""TC-RL: rate limits. `driving` says what is sent, `judging` what is asked of the judges; CASES is the door."""
+"""TC-RL: rate limits. `driving` says what is sent, `judging` what is asked of the judges, `keys` who is limited."""
 
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.rate_limit.driving import (
@@ -9,6 +9,15 @@ from proofload.cases.rate_limit.driving import (
     one_window_and,
 )
 from proofload.cases.rate_limit.judging import judge_enforcement, judge_header_truth
+from proofload.cases.rate_limit.keys import (
+    drive_clients,
+    drive_services,
+    judge_clients,
+    judge_services,
+    missing_clients,
+    missing_service,
+)
+from proofload.core.units import NS_PER_SECOND
 
 CASES = (
     Case(
@@ -51,5 +60,41 @@ CASES = (
         expected_ns=one_window_and(3),
         drive=drive_headers,
         judge=judge_header_truth,
+    ),
+    Case(
+        id="TC-RL-003",
+        title="Rate limits of single services",
+        category=Category.RATE_LIMIT,
+        priority=Priority.HIGH,
+        phase=2,
+        purpose="A service's own limit holds beside the gateway's, for each client, and for that service only.",
+        sends="for each service with a limit of its own, that limit and a few requests more: one by one from one "
+        "address, all at once from another; then requests of another service from the limited address",
+        passes_when="exactly the service's limit was admitted from each address, other clients were served meanwhile, "
+        "and so was the limited client by the other service",
+        read_fail="the finding names the service's limit and shows the request that was admitted or rejected wrongly",
+        least_evidence="more requests than the service's limit surely decided inside one window",
+        needs=("policies.rate_limit with a service, below the gateway's limit", "several client addresses"),
+        missing=missing_service,
+        expected_ns=lambda _: 3 * NS_PER_SECOND,
+        drive=drive_services,
+        judge=judge_services,
+    ),
+    Case(
+        id="TC-RL-004",
+        title="Clients in parallel, each limited on its own",
+        category=Category.RATE_LIMIT,
+        priority=Priority.HIGH,
+        phase=2,
+        purpose="Under load from many addresses each has its own allowance: no leak between keys, in either direction.",
+        sends="the limit and a few more from each of six addresses, side by side, and half of it from each of three",
+        passes_when="each of the six was admitted exactly the limit, and nobody below it was rejected",
+        read_fail="the finding names the address, and the request that was admitted or rejected wrongly",
+        least_evidence="six clients that met their limit, and more requests than the limit inside one window",
+        needs=("policies.rate_limit", "several client addresses"),
+        missing=missing_clients,
+        expected_ns=lambda _: 4 * NS_PER_SECOND,
+        drive=drive_clients,
+        judge=judge_clients,
     ),
 )

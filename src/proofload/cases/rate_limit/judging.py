@@ -32,7 +32,7 @@ def judge_enforcement(evidence: Evidence) -> list[Finding]:
     limited = _rows(evidence, but="exempt")
     findings = [*judge_admission(scene, limited), _attempted(evidence, scene)]
     for step, what in (("forged header", "forwarding header"), ("query", "query"), ("new connection", "connection")):
-        findings += _evasion(evidence, scene, step, what)
+        findings += evasion(scene, _rows(evidence, step), _rows(evidence, "sequence"), what)
     if len(_rows(evidence, "burst")):
         findings += judge_isolation(scene, _rows(evidence, "sequence", "burst", "bystander", "regular"))
     if len(_rows(evidence, "exempt")):
@@ -82,18 +82,17 @@ def _rows(evidence: Evidence, *steps: str, but: str = "") -> Rows:
     return evidence.history.of_workloads(*wanted)
 
 
-def _evasion(evidence: Evidence, scene: Scene, step: str, what: str) -> list[Finding]:
-    """Return whether a client that had used up its limit got anything more by varying `what`."""
-    varied = _rows(evidence, step)
+def evasion(scene: Scene, varied: Rows, spent: Rows, what: str) -> list[Finding]:
+    """Return whether a client that had used up its limit by the rows `spent` got anything more by varying `what`."""
     if not len(varied):
         return []
-    status = evidence.history.numbers("status")
+    status = scene.history.numbers("status")
     if (status[varied] == scene.policy.status).all():
         return [held("rl.evasion", f"a varying {what} opened no new allowance", examined=len(varied))]
-    if not (status[_rows(evidence, "sequence")] == scene.policy.status).any():
+    if not (status[spent] == scene.policy.status).any():
         says = f"the client was never limited, so a varying {what} shows nothing"
         return [Finding("rl.evasion", Outcome.INCONCLUSIVE, says, examined=len(varied))]
-    return judge_evasion(scene, _rows(evidence, "sequence", step), what)
+    return judge_evasion(scene, np.concatenate([spent, varied]), what)
 
 
 def _attempted(evidence: Evidence, scene: Scene) -> Finding:

@@ -1,6 +1,7 @@
 """Judges a circuit breaker from outside: replays calls on the automaton with bounds; never without a proven fault."""
 
 from proofload.judge.breaker.calls import Calls, Hits, Kind, Stage, calls_of
+from proofload.judge.breaker.hanging import judge_call_timeout
 from proofload.judge.breaker.judging import (
     OPENING,
     RECOVERY,
@@ -22,6 +23,7 @@ __all__ = [
     "Stage",
     "calls_of",
     "judge_breaker",
+    "judge_call_timeout",
     "judge_isolation",
     "judge_never_trips",
 ]

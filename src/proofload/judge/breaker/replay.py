@@ -127,6 +127,9 @@ class Circuit:
         out.tested[LATE] += 1
         out.tested[EARLY] += 1
         served = self._surely_inside(phase)
+        if not len(served) and place is None:
+            # Calls that took as long as an open period: each by itself may have been a trial, but not so many.
+            served = self._more_than_trials(phase)
         if not len(served):
             return phase
         self._late(forced.places, served, place)
@@ -146,6 +149,21 @@ class Circuit:
         inside = (calls.sent_ns[self.through] > phase.hi) & (calls.done_ns[self.through] < phase.lo + self.shortest)
         found: Ints = self.through[inside]
         return found
+
+    def _more_than_trials(self, phase: Open) -> Ints:
+        """Return failures after an opening that are too many for trials, each of which opens it for a whole period."""
+        calls = self.calls
+        later = self.maybe_through[calls.sent_ns[self.maybe_through] > phase.hi]
+        failing = (calls.kind[later] == Kind.FAILURE) & calls.demanded[later]
+        failed: Ints = later[failing]
+        # A trial with another outcome makes room for the next at once.
+        if len(others := later[~failing]):
+            failed = failed[calls.done_ns[failed] < calls.sent_ns[others].min()]
+        if not len(failed):
+            return failed
+        span = int(calls.done_ns[failed].max() - calls.sent_ns[failed].min())
+        allowed = self.policy.half_open_trials * (span // self.shortest + 1)
+        return failed if len(failed) > allowed else failed[:0]
 
     def _early(self, since: Closed, place: int) -> None:
         calls, limit = self.calls, self.policy.failures
@@ -291,6 +309,11 @@ class Circuit:
                 if maybe < policy.successes and len(beside) > 1:
                     out.tested[FLOOD] += 1
                     self._too_many_trials(beside, policy.half_open_trials)
+                elif len(beside) == 1:
+                    # Rejected about when the only trial was under way: what a flood would have let through.
+                    meanwhile = calls.sent_ns[self.rejected] <= calls.done_ns[beside[0]]
+                    meanwhile &= calls.done_ns[self.rejected] >= calls.sent_ns[beside[0]]
+                    out.tested[FLOOD] += int(np.count_nonzero(meanwhile))
         if self.stage.trial_ns and len(succeeded):
             rounds = -(-policy.successes // policy.half_open_trials)
             # The first trial may have been one that nobody answered.

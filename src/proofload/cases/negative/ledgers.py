@@ -1,0 +1,112 @@
+"""TC-NEG-010: whoever is served stands in the metrics and in the audit log, though others are being rejected."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from proofload.cases.lab import Lab
+from proofload.cases.limits import gateway_limit
+from proofload.cases.reading import delivered, rows_of
+from proofload.core.units import NS_PER_SECOND
+from proofload.judge.audit import AuditEvidence, expect, judge_audit
+from proofload.judge.evidence import Evidence
+from proofload.judge.reconcile import Foreign, Route, judge_metrics
+from proofload.judge.verdict import Finding, Outcome
+from proofload.plan.target import Target
+
+_CLIENTS = 5
+_LOGINS = 6
+_READS = 30
+_SETTLES_NS = NS_PER_SECOND + NS_PER_SECOND // 10
+_EVENT = "login_succeeded"
+_METRICS = ("mon.missing", "mon.altered")
+_AUDIT = ("audit.missing", "audit.wrong_user", "audit.wrong_ip")
+
+
+def missing(target: Target) -> str:
+    """Return why the target's books can't be compared with what it served, or nothing."""
+    if target.policies.metrics is None or target.policies.metrics.url is None:
+        return "the target declares no metrics page (policies.metrics.url)"
+    audit = target.policies.audit
+    if audit is None or not audit.files or _EVENT not in audit.events:
+        return f"the target declares no audit log with the event {_EVENT} (policies.audit)"
+    if target.users is None or target.users.login is None:
+        return "the target declares no log-in (users.login)"
+    return "" if gateway_limit(target) else "the target declares no rate limit (policies.rate_limit)"
+
+
+async def drive_served(lab: Lab) -> None:
+    """Log in and read, politely, beside a client that is rejected again and again; read metrics and log afterwards."""
+    policy = gateway_limit(lab.target)
+    users, audit = lab.target.users, lab.target.policies.audit
+    assert policy is not None
+    assert users is not None
+    assert users.login is not None
+    assert audit is not None
+    accounts = await lab.accounts(_CLIENTS + 1)
+    polite = accounts[:_CLIENTS]
+    sources = lab.sources(_CLIENTS)
+    lab.note("names", [account.name for account in polite])
+    reads = max(1, min(_READS, policy.limit // 2))
+    async with lab.silence():
+        lab.begin_audit()
+        await lab.read_services("before")
+        lab.doing("serving some while another is rejected")
+        beyond = policy.limit + policy.limit // 2 + 20
+        await lab.run(
+            lab.steps("rejected", policy.probe, beyond, account=accounts[-1], source=lab.source()),
+            lab.crowd("log in", users.login, _CLIENTS, _LOGINS, accounts=polite, sources=sources),
+            lab.crowd("read", policy.probe, _CLIENTS, reads, accounts=polite, sources=sources),
+        )
+        later_ns = max(_SETTLES_NS, audit.arrives_within)
+        await lab.wait_until_ns(lab.clock.now_ns() + later_ns, "the last counts and events to be written")
+        await lab.read_services("after")
+        lab.read_audit()
+
+
+def judge_served(evidence: Evidence) -> list[Finding]:
+    """TC-NEG-010: each request that was served is counted, and each log-in is on record."""
+    return delivered(evidence, [*_counted(evidence), *_on_record(evidence)])
+
+
+def _counted(evidence: Evidence) -> list[Finding]:
+    policy = evidence.target.policies.metrics
+    assert policy is not None
+    readings = [one for label in ("before", "after") if (one := evidence.ledgers.reading(label, "gateway")) is not None]
+    used = {str(name) for name in evidence.history.frame["operation"].unique()}
+    operations = {
+        name: Route(one.route or one.path.split("?")[0], one.method)
+        for name, one in evidence.target.operations.items()
+        if name in used
+    }
+    found = judge_metrics(
+        policy,
+        evidence.history,
+        readings,
+        operations=operations,
+        where=policy.only,
+        foreign=Foreign(exclusive=policy.exclusive),
+    )
+    # Counts beyond ours are the matter of TC-MON-001.
+    return [one for one in found if one.rule in _METRICS]
+
+
+def _on_record(evidence: Evidence) -> list[Finding]:
+    audit, users = evidence.target.policies.audit, evidence.target.users
+    assert audit is not None
+    assert users is not None
+    if "audit.error" in evidence.ledgers.facts:
+        says = f"the audit log could not be read: {evidence.ledgers.facts['audit.error']}"
+        return [Finding("audit.missing", Outcome.INCONCLUSIVE, says)]
+    rows = rows_of(evidence, "log in")
+    status = evidence.history.numbers("status")[rows]
+    rows = rows[(status == 0) | ((status >= 200) & (status < 300))]
+    numbers = sorted(evidence.history.frame[rows.tolist()].select(pl.col("user")).to_series().unique().to_list())
+    names = evidence.facts.get("names", [])
+    known = {number: names[i % len(names)] for i, number in enumerate(numbers)} if names else {}
+    expected = expect(evidence.history, rows, _EVENT, users=known, ip=True)
+    read_ns = max((entry.read_ns for entry in evidence.ledgers.audit), default=evidence.anchor.monotonic_ns)
+    found = judge_audit(
+        audit, evidence.ledgers, expected, AuditEvidence(read_ns, evidence.anchor), needed=_CLIENTS * _LOGINS // 2
+    )
+    return [one for one in found if one.rule in _AUDIT]
