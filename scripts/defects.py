@@ -27,7 +27,7 @@ from proofload.suite.catalogue import CATALOGUE
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "runs" / "defects.jsonl"
 TIMEOUT_S = 240
-WINDOW = "3s"
+WINDOW = "5s"
 WITNESSES = {
     "rate limit": ("TC-RL-001", "TC-RL-002"),
     "circuit breaker": ("TC-CB-001",),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from proofload.cases.accounts import Accounts
 from proofload.cases.case import Case
+from proofload.cases.holds import Holds
 from proofload.cases.lab import Audience, Lab, Shared
 from proofload.cases.sources import Sources
 from proofload.core.clock import Anchor, SystemClock
@@ -96,7 +98,9 @@ async def run(
     sources = Sources(seed, endpoint.host, target.sources)
     setup = new_engine(f"{run_id}-{SETUP}")
     shared = Shared(target, clock, seed, run_id, sources, Accounts(target, setup, sources), audience, new_engine)
-    conduct = _Conduct(shared, writer, Schedule(cases), fail_fast=fail_fast)
+    schedule = Schedule(cases)
+    shared.holds = Holds(lambda: schedule.disturbed)
+    conduct = _Conduct(shared, writer, schedule, fail_fast=fail_fast)
     got_signal = await conduct.all()
     writer.write_history(f"history/{SETUP}.parquet", setup.history())
     writer.seal()
@@ -148,6 +152,7 @@ class _Conduct:
         self._writer = writer
         self._schedule = schedule
         self._tasks: dict[asyncio.Task[Dossier], tuple[Case, Lab]] = {}
+        self._restoring: dict[asyncio.Task[None], tuple[Case, Lab]] = {}
         self._stop = asyncio.Event()
         self._signal = 0
         self._fail_fast = fail_fast
@@ -162,11 +167,15 @@ class _Conduct:
         try:
             stopping = asyncio.create_task(self._stop.wait())
             while not self._schedule.done:
-                self._start()
-                if not self._tasks:
+                await self._start()
+                if not self._tasks and not self._restoring:
                     # What was left had to be skipped: nothing will end that could be waited for.
                     continue
-                await asyncio.wait([*self._tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+                freed = asyncio.create_task(self._shared.holds.let_go.wait())
+                busy = [*self._tasks, *self._restoring]
+                await asyncio.wait([*busy, stopping, freed], return_when=asyncio.FIRST_COMPLETED)
+                freed.cancel()
+                self._shared.holds.let_go.clear()
                 if self._stop.is_set():
                     await self._end_early()
                 self._collect()
@@ -174,6 +183,7 @@ class _Conduct:
                     await self._end_early()
                     self._collect()
             stopping.cancel()
+            await self._end_restoring()
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
@@ -183,12 +193,17 @@ class _Conduct:
         self._signal = number
         self._stop.set()
 
-    def _start(self) -> None:
-        for case, why in self._schedule.skip_hopeless():
-            self._save(case.id, None, self._without_driving(skipped=why))
-        for case in self._schedule.start():
+    async def _start(self) -> None:
+        self._skip_hopeless()
+        self._collect_restored()
+        for case in self._schedule.start(self._shared.holds.in_use):
             lab = Lab(case.id, self._shared, case.expected_ns(self._shared.target))
             self._tasks[asyncio.create_task(self._drive(case, lab))] = (case, lab)
+        await self._shared.holds.look_again()
+
+    def _skip_hopeless(self) -> None:
+        for case, why in self._schedule.skip_hopeless():
+            self._save(case.id, None, self._without_driving(skipped=why))
 
     async def _drive(self, case: Case, lab: Lab) -> Dossier:
         began_ns = lab.clock.now_ns()
@@ -234,8 +249,33 @@ class _Conduct:
             self._save(case.id, lab, dossier)
             outcome = self._outcome_so_far(case, lab, dossier)
             self._schedule.end(case.id, outcome)
+            if case.restore is not None and outcome is not Outcome.SKIPPED:
+                self._restore(case)
             if self._fail_fast and outcome is Outcome.FAIL:
                 self._failed = self._failed or case.id
+
+    def _restore(self, case: Case) -> None:
+        """Bring back what the case disturbed, where those that wait need it; meanwhile it is left alone."""
+        self._skip_hopeless()
+        if case.restore is not None and self._schedule.leaves_behind(case):
+            lab = Lab(f"{case.id}-restore", self._shared)
+            self._schedule.restoring(case)
+            self._restoring[asyncio.create_task(_attempt(case.restore, lab))] = (case, lab)
+
+    async def _end_restoring(self) -> None:
+        for task, (_, lab) in self._restoring.items():
+            lab.engine.stop()
+            task.cancel()
+        if self._restoring:
+            await asyncio.wait(self._restoring)
+        self._collect_restored()
+
+    def _collect_restored(self) -> None:
+        for task in [task for task in self._restoring if task.done()]:
+            case, lab = self._restoring.pop(task)
+            self._schedule.restored(case)
+            # No verdict rests on it, but what was sent is kept.
+            self._writer.write_history(f"history/{lab.case_id}.parquet", lab.history())
 
     def _outcome_so_far(self, case: Case, lab: Lab, dossier: Dossier) -> Outcome:
         """Return what others that depend on the case may go by."""
@@ -253,6 +293,12 @@ class _Conduct:
     def _without_driving(self, *, skipped: str = "", interrupted: str = "", broke: str = "") -> Dossier:
         anchor = Anchor.take(self._shared.clock)
         return Dossier(anchor, (), (), Ledgers(), {}, interrupted, broke, skipped)
+
+
+async def _attempt(restore: Callable[[Lab], Awaitable[None]], lab: Lab) -> None:
+    """Restore as far as that goes; the cases that come next will see for themselves what they find."""
+    with contextlib.suppress(ProofloadError, asyncio.CancelledError):
+        await restore(lab)
 
 
 def _ceilings(target: Target) -> Ceilings:

@@ -16,6 +16,7 @@ from proofload.cases.breaker_calls import (
     calls_in,
     missing,
     policy_of,
+    restore,
     settle,
     stage_of,
     unsettled,
@@ -135,6 +136,7 @@ CASES = (
         drive=drive_trip,
         judge=judge_trip,
         disturbs=BROKEN,
+        restore=restore,
     ),
     Case(
         id="TC-CB-002",
@@ -156,6 +158,7 @@ CASES = (
         judge=judge_recovery,
         prerequisites=(_TRIP,),
         disturbs=BROKEN,
+        restore=restore,
     ),
     *breaker_apart.CASES,
     *breaker_trials.CASES,

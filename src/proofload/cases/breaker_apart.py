@@ -14,6 +14,7 @@ from proofload.cases.breaker_calls import (
     calls_in,
     missing,
     policy_of,
+    restore,
     settle,
     stage_of,
     unsettled,
@@ -179,6 +180,7 @@ CASES = (
         drive=drive_apart,
         judge=judge_apart,
         disturbs=BROKEN,
+        restore=restore,
     ),
     Case(
         id=RESTARTED,

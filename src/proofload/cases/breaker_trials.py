@@ -14,6 +14,7 @@ from proofload.cases.breaker_calls import (
     knock_until_served,
     missing,
     policy_of,
+    restore,
     settle,
     stage_of,
     unsettled,
@@ -162,6 +163,7 @@ CASES = (
         drive=drive_hanging,
         judge=judge_hanging,
         disturbs=BROKEN,
+        restore=restore,
     ),
     Case(
         id=TRIED,
@@ -184,5 +186,6 @@ CASES = (
         judge=judge_trials,
         prerequisites=(HANGING,),
         disturbs=BROKEN,
+        restore=restore,
     ),
 )

@@ -67,3 +67,5 @@ class Case:
     """What must not be disturbed while it runs."""
     disturbs: frozenset[str] = field(default_factory=frozenset)
     """What it disturbs for others while it runs."""
+    restore: Callable[[Lab], Awaitable[None]] | None = None
+    """Brings what it disturbed back to its old state, where no case follows that does so and others need it."""

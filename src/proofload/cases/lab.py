@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from proofload.cases.accounts import Account, Accounts
+from proofload.cases.holds import Holds
 from proofload.cases.sources import Sources
 from proofload.cases.turns import Turns
 from proofload.core.clock import Clock
@@ -62,6 +63,7 @@ class Shared:
     new_engine: Callable[[str], Engine]
     """Make an engine whose request ids begin with the given prefix."""
     turns: Turns = field(default_factory=Turns)
+    holds: Holds = field(default_factory=Holds)
 
 
 class Lab:
@@ -103,6 +105,16 @@ class Lab:
                 yield
             finally:
                 self._silent = False
+
+    def using(self, *operations: str) -> AbstractAsyncContextManager[None]:
+        """Hold while no other case disturbs the services of these operations; waits, outside any silence, until then.
+
+        For a case that can do something else meanwhile; one that can't declares `uses`.
+        """
+        services = {one.service for name in operations if (one := self.target.operations[name]).service}
+        if services and not self._silent:
+            self.doing(f"waiting until {', '.join(sorted(map(str, services)))} can be called undisturbed")
+        return self._shared.holds.using(f"service:{name}" for name in services)
 
     def step(self, name: str) -> str:
         """Return the name of a workload of this case."""

@@ -36,7 +36,7 @@ async def drive_percentiles(lab: Lab) -> None:
     each = polite_count(lab.target, wanted)
     rounds = -(-wanted // each)
     for name in measured(lab.target):
-        async with lab.silence():
+        async with lab.using(name), lab.silence():
             lab.doing(f"measuring {name}")
             for i in range(rounds):
                 step = name if i == 0 else f"{name} {i + 1}"

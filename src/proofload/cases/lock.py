@@ -40,12 +40,16 @@ async def drive_contention(lab: Lab) -> None:
     policies = _judged(lab.target)
     deposit = next((one for one in policies if one.kind == "deposit"), None)
     for policy in policies:
-        async with lab.silence():
+        async with lab.using(*_called(policy, deposit)), lab.silence():
             await _one_user(lab, policy, deposit)
             await _strangers(lab, policy, deposit)
     if len(policies) > 1 and deposit is not None:
-        async with lab.silence():
+        async with lab.using(*(policy.operation for policy in policies)), lab.silence():
             await _mixed(lab, policies, deposit)
+
+
+def _called(*policies: LockPolicy | None) -> list[str]:
+    return [name for one in policies if one is not None for name in (one.operation, one.balance) if name]
 
 
 async def _one_user(lab: Lab, policy: LockPolicy, deposit: LockPolicy | None) -> None:
@@ -227,6 +231,5 @@ CASES = (
         expected_ns=lambda _: 12 * NS_PER_SECOND,
         drive=drive_contention,
         judge=judge_contention,
-        uses=frozenset({"service:order", "service:user"}),
     ),
 )

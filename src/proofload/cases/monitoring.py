@@ -34,7 +34,7 @@ async def drive_accuracy(lab: Lab) -> None:
     accounts = await lab.accounts(_CLIENTS)
     policy = gateway_limit(lab.target)
     each = min(_EACH, allowance(policy) // (2 * len(names)) or 1) if policy else _EACH
-    async with lab.silence():
+    async with lab.using(*names), lab.silence():
         lab.doing("reading the metrics")
         await lab.read_services("quiet")
         await lab.wait_until_ns(lab.clock.now_ns() + NS_PER_SECOND, "what others send, before we send anything")

@@ -19,6 +19,7 @@ class Schedule:
         self._chosen = frozenset(case.id for case in self._waiting)
         self._running: dict[str, Case] = {}
         self._ended: dict[str, Outcome] = {}
+        self._restoring: list[Case] = []
 
     @property
     def waiting(self) -> Sequence[Case]:
@@ -35,17 +36,45 @@ class Schedule:
         """Return the outcomes so far."""
         return self._ended
 
-    def start(self) -> list[Case]:
+    @property
+    def disturbed(self) -> frozenset[str]:
+        """Return what must be left alone now: what running cases disturb, and what they leave to those that follow.
+
+        A case that follows on another (the recovery after the trip) begins where that one ended; between the two
+        nobody may come in.
+        """
+        follow = [case for case in self._waiting if any(map(self._leads_on, case.prerequisites))]
+        return frozenset().union(*(case.disturbs for case in (*self._running.values(), *self._restoring, *follow)))
+
+    def _leads_on(self, case_id: str) -> bool:
+        return case_id in self._running or self._ended.get(case_id) is Outcome.PASS
+
+    def leaves_behind(self, case: Case) -> bool:
+        """Return whether what the ended case disturbed must be restored: nobody follows on it, and others wait."""
+        followed = any(case.id in one.prerequisites for one in self._waiting)
+        return case.restore is not None and bool(self._waiting or self._running) and not followed
+
+    def restoring(self, case: Case) -> None:
+        """Go on leaving alone what the case disturbed."""
+        self._restoring.append(case)
+
+    def restored(self, case: Case) -> None:
+        """Let others in again."""
+        self._restoring.remove(case)
+
+    def start(self, in_use: frozenset[str] = frozenset()) -> list[Case]:
         """Move every case that may start now from waiting to running, and return them.
 
-        A case that disturbs what an earlier waiting one needs does not overtake it, so nobody starves.
+        A case that disturbs what an earlier waiting one needs does not overtake it, so nobody starves. None starts
+        that would disturb what a part of a running case has `in_use`.
         """
         started: list[Case] = []
         ahead: list[Case] = []
         for case in list(self._waiting):
             if not self._prerequisites_ended(case):
                 continue
-            if any(_clash(case, other) for other in [*self._running.values(), *ahead]):
+            busy = bool(case.disturbs & in_use) or (EVERYTHING in case.disturbs and bool(in_use))
+            if busy or any(_clash(case, other) for other in [*self._running.values(), *self._restoring, *ahead]):
                 ahead.append(case)
                 continue
             self._waiting.remove(case)

@@ -137,3 +137,53 @@ def test_a_run_whose_rest_is_skipped_comes_to_its_end() -> None:
     assert schedule.skip_hopeless()
     assert schedule.start() == []
     assert schedule.done
+
+
+async def _restore(_: Any) -> None:
+    """Bring nothing back."""
+
+
+def test_what_a_case_disturbs_is_left_alone_until_the_case_that_follows_has_ended() -> None:
+    trip = case("A", disturbs=frozenset({"service:order"}))
+    recovery = case("B", disturbs=frozenset({"service:order"}), prerequisites=("A",))
+    schedule = Schedule([trip, recovery, case("C")])
+    assert schedule.disturbed == frozenset()
+    schedule.start()
+    assert schedule.disturbed == {"service:order"}
+    schedule.end("A", Outcome.PASS)
+    assert schedule.disturbed == {"service:order"}  # between the two nobody may come in
+    schedule.start()
+    schedule.end("B", Outcome.PASS)
+    assert schedule.disturbed == frozenset()
+
+
+def test_a_case_does_not_start_while_a_part_of_another_uses_what_it_would_disturb() -> None:
+    schedule = Schedule([case("A", disturbs=frozenset({"service:order"})), case("B")])
+    assert ids(schedule.start(frozenset({"service:order"}))) == ["B"]
+    assert ids(schedule.start(frozenset({"service:user"}))) == ["A"]
+    alone = Schedule([case("A", disturbs=frozenset({"everything"}))])
+    assert ids(alone.start(frozenset({"service:user"}))) == []
+    assert ids(alone.start()) == ["A"]
+
+
+@pytest.mark.parametrize(("outcome", "behind"), [(Outcome.PASS, False), (Outcome.FAIL, True)])
+def test_what_nobody_follows_up_must_be_restored(outcome: Outcome, behind: bool) -> None:
+    trip = case("A", disturbs=frozenset({"service:order"}), restore=_restore)
+    schedule = Schedule([trip, case("B", prerequisites=("A",)), case("C", uses=frozenset({"service:order"}))])
+    assert ids(schedule.start()) == ["A"]
+    schedule.end("A", outcome)
+    schedule.skip_hopeless()
+    assert schedule.leaves_behind(trip) is behind
+    schedule.restoring(trip)
+    assert schedule.disturbed >= {"service:order"}
+    assert "C" not in ids(schedule.start())
+    schedule.restored(trip)
+    assert "C" in ids(schedule.start())
+
+
+def test_nothing_is_restored_for_nobody() -> None:
+    trip = case("A", disturbs=frozenset({"service:order"}), restore=_restore)
+    schedule = Schedule([trip])
+    schedule.start()
+    schedule.end("A", Outcome.FAIL)
+    assert not schedule.leaves_behind(trip)

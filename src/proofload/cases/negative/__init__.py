@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from proofload.cases.breaker_apart import APART
-from proofload.cases.breaker_calls import BROKEN
+from proofload.cases.breaker_calls import BROKEN, restore
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.negative import breakers, health, ledgers, limits, secrets, users
 from proofload.core.units import NS_PER_SECOND
@@ -106,6 +106,7 @@ _CIRCUITS: Sequence[Case] = (
         drive=breakers.drive_failures_apart,
         judge=breakers.judge_failures_apart,
         disturbs=BROKEN,
+        restore=restore,
     ),
     _negative(
         id="TC-NEG-006",

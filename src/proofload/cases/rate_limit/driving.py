@@ -63,8 +63,7 @@ async def drive_enforcement(lab: Lab) -> None:
     if is_bucket(policy):
         lab.doing("keeping the bucket empty, to see at which rate it fills")
         await lab.run(lab.steps("sustained", _sustained(policy), account=account, source=spender))
-    lab.doing("trying to get round the limit")
-    await lab.run(*_evasions(lab, policy, account, spender))
+        await _try_evasions(lab, policy, account, spender)
     regular_ns = lab.clock.now_ns()
     if lab.many_sources:
         await lab.run(
@@ -98,6 +97,9 @@ async def _spend_twice(lab: Lab, policy: RateLimitPolicy, account: Account, clie
             if is_bucket(policy)
             else lab.steps("sequence", policy.probe, size + over, account=account, source=clients["spender"])
         )
+        if not is_bucket(policy):
+            # At once: once the window is over, what is admitted shows nothing.
+            await _try_evasions(lab, policy, account, clients["spender"])
         if lab.many_sources:
             lab.doing(f"releasing {crowd_size} requests at once from another client")
             await lab.run(lab.burst("burst", policy.probe, crowd_size, account=account, source=clients["crowd"]))
@@ -234,6 +236,11 @@ def _at(operation: str, due_ns: int) -> Script:
     return twice
 
 
+async def _try_evasions(lab: Lab, policy: RateLimitPolicy, account: Account, source: str | None) -> None:
+    lab.doing("trying to get round the limit")
+    await lab.run(*_evasions(lab, policy, account, source))
+
+
 def _evasions(lab: Lab, policy: RateLimitPolicy, account: Account, source: str | None) -> list[Sequence]:
     """Return what a limited client might try: each must be rejected like any other request of its own."""
     probe = lab.target.operations[policy.probe]
@@ -260,8 +267,23 @@ def _evasions(lab: Lab, policy: RateLimitPolicy, account: Account, source: str |
     if probe.method == "GET" and "${" not in probe.path:
         found.append(lab.steps("query", query, account=account, source=source))
     found.append(lab.steps("new connection", policy.probe, 3, account=account, source=source, fresh_connections=True))
+    for what, name in other_operations(lab.target, policy).items():
+        found.append(lab.steps(f"other {what}", name, 3, account=account, source=source))
     if policy.exempt:
         found.append(lab.steps("exempt", exempt, source=source))
+    return found
+
+
+def other_operations(target: Target, policy: RateLimitPolicy) -> dict[str, str]:
+    """Return an operation under the same limit by another path, and one by another method, where there are such.
+
+    Neither has a lasting effect, so trying to get round the limit by it does no harm where that works.
+    """
+    probe = target.operations[policy.probe]
+    found: dict[str, str] = {}
+    for name, one in sorted(target.operations.items()):
+        if one.effect == "none" and policy.covers(one.path) and one.path != probe.path:
+            found.setdefault("path" if one.method == probe.method else "method", name)
     return found
 
 

@@ -26,12 +26,24 @@ from proofload.record.ledger import Reading
 Rows = NDArray[np.int64]
 
 
+_EVASIONS = {
+    "forged header": "forwarding header",
+    "query": "query",
+    "new connection": "connection",
+    "other path": "path",
+    "other method": "method",
+}
+"""By the step that tried it: what a limited client varied."""
+_ON_PROBE = ("forged header", "query", "new connection")
+"""Evasions that go to the path whose hits are counted."""
+
+
 def judge_enforcement(evidence: Evidence) -> list[Finding]:
     """TC-RL-001: never more than the limit, never a rejection below it, and no way round it."""
     scene = _scene(evidence)
     limited = _rows(evidence, but="exempt")
     findings = [*judge_admission(scene, limited), _attempted(evidence, scene)]
-    for step, what in (("forged header", "forwarding header"), ("query", "query"), ("new connection", "connection")):
+    for step, what in _EVASIONS.items():
         findings += evasion(scene, _rows(evidence, step), _rows(evidence, "sequence"), what)
     if len(_rows(evidence, "burst")):
         findings += judge_isolation(scene, _rows(evidence, "sequence", "burst", "bystander", "regular"))
@@ -92,7 +104,13 @@ def evasion(scene: Scene, varied: Rows, spent: Rows, what: str) -> list[Finding]
     if not (status[spent] == scene.policy.status).any():
         says = f"the client was never limited, so a varying {what} shows nothing"
         return [Finding("rl.evasion", Outcome.INCONCLUSIVE, says, examined=len(varied))]
-    return judge_evasion(scene, np.concatenate([spent, varied]), what)
+    findings = judge_evasion(scene, np.concatenate([spent, varied]), what)
+    if any(one.outcome is Outcome.PASS for one in findings):
+        # It conforms only because the window may have been over by then.
+        through = int(np.count_nonzero(status[varied] != scene.policy.status))
+        says = f"{through} requests with a varying {what} came through, perhaps in the next window: it can't be told"
+        return [Finding("rl.evasion", Outcome.INCONCLUSIVE, says, examined=len(varied))]
+    return findings
 
 
 def _attempted(evidence: Evidence, scene: Scene) -> Finding:
@@ -129,7 +147,7 @@ def _backend(evidence: Evidence, scene: Scene) -> list[Finding]:
         )
         return [_untold(says)]
     hits = counted[-1] - counted[-2]
-    findings = judge_backend_hits(scene, _rows(evidence, "sequence", "burst"), hits, hits)
+    findings = judge_backend_hits(scene, _rows(evidence, "sequence", "burst", *_ON_PROBE), hits, hits)
     if not calibrated and any(one.outcome is Outcome.FAIL for one in findings):
         return [_untold(f"{findings[0].says}; or it counts twice, which a second client address would have shown")]
     return findings
