@@ -176,7 +176,7 @@ DEFECTS = (
         "Connections to services are opened for each request and never closed.",
         "Responses that are not closed; HTTP clients made in each request.",
         "The number of connections grows with the number of requests.",
-        "TC-RES-003",
+        "TC-RES-002",
         gateway(upstreams=_leaking),
     ),
     Defect(
@@ -192,7 +192,7 @@ DEFECTS = (
         "/health waits behind the requests.",
         "Probes served by the same thread pool; an orchestrator then restarts what is merely busy.",
         "/health takes as long as the line is.",
-        "TC-NEG-009",
+        _RES,
         gateway(app=HealthWaitsItsTurn),
     ),
     Defect(
@@ -208,7 +208,7 @@ DEFECTS = (
         "The gateway tries a failing service four times.",
         "Retries without a budget, as in several public outage reports.",
         "A failing service has four hits for each request; the circuit is not even known to them.",
-        "TC-CB-001",
+        "TC-RES-005",
         gateway(forwarding=RetriesEverything),
     ),
     Defect(
@@ -216,7 +216,7 @@ DEFECTS = (
         "There is no timeout on services.",
         "The default of many HTTP clients.",
         "A hanging service holds every request until the client gives up.",
-        "TC-CB-001",
+        "TC-RES-005",
         gateway(upstreams=_no_timeout),
     ),
     Defect(
@@ -224,7 +224,7 @@ DEFECTS = (
         "All services share one room.",
         "One pool for all targets, the case against which bulkheads were invented.",
         "When the user service hangs, logins are refused or slow.",
-        "TC-RES-002",
+        "TC-CB-003",
         gateway(guarding=OneRoomForAll),
     ),
     Defect(

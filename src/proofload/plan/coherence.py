@@ -83,6 +83,9 @@ def _named_services(target: Target) -> Iterator[tuple[KeyPath, str | None]]:
         yield ("policies", "circuit_breaker", i, "service"), breaker.service
     for name in target.faults:
         yield ("faults", name), name
+    for name, service in target.services.items():
+        for i, other in enumerate(service.depends_on):
+            yield ("services", name, "depends_on", i), other
 
 
 def _names(target: Target) -> Iterator[Clash]:

@@ -58,6 +58,10 @@ class Service(Declared):
     """URL of its own metrics page, where backend hits can be read."""
     hits: str = "http_requests_total"
     """The counter of the requests that reached it."""
+    depends_on: tuple[str, ...] = ()
+    """Other services that it calls itself."""
+    timeout: DurationNs | None = None
+    """How long the gateway waits for its answer before it answers itself; null where nothing is promised."""
 
 
 class Ownership(Declared):

@@ -24,7 +24,7 @@ from proofload.cases.resilience.climb import (
     step_of,
 )
 from proofload.core.units import NS_PER_SECOND
-from proofload.judge.delivery import judge_delivery, rest_on
+from proofload.judge.delivery import DeliveryBounds, judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.overload import Phases, find_capacity, judge_overload
 from proofload.judge.overload.judging import CRASH, KINDS, MASKED
@@ -40,6 +40,8 @@ _TRIES = 2
 _CERTAIN = frozenset({CRASH, KINDS, MASKED})
 """What no slowness of ours can bring about."""
 _MOST_CPU = 0.9
+_BOUNDS = DeliveryBounds(send_lag_p99_ns=NS_PER_SECOND // 10)
+"""What is judged here are rates over seconds and answers from when they were sent: a late start spoils little."""
 
 
 def missing(target: Target) -> str:
@@ -93,7 +95,7 @@ def judge(evidence: Evidence) -> list[Finding]:
     """TC-RES-001: beyond capacity the target refuses what it can't do, quickly, and is itself again afterwards."""
     policy = _policy(evidence.target)
     history = evidence.history
-    delivered = [one for one in judge_delivery(history) if one.rule != "delivery.answered"]
+    delivered = [one for one in judge_delivery(history, bounds=_BOUNDS) if one.rule != "delivery.answered"]
     capacity = find_capacity(
         [
             step_of(policy, history, f"{evidence.case}/{one['name']}", one["for_ns"])
