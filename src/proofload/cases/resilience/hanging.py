@@ -6,7 +6,6 @@ import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from proofload.cases.accounts import Account
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
 from proofload.cases.limits import polite_count
+from proofload.cases.reading import rows_of
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.delivery import DeliveryBounds, judge_delivery, rest_on
@@ -172,10 +172,10 @@ def judge_cascade(evidence: Evidence) -> list[Finding]:
     """TC-CB-003: while one service hangs, calls of the others are answered as before."""
     here = _scene(evidence.target)
     company = [
-        Company(service, _rows(evidence, f"{_BEFORE} {service}"), _rows(evidence, f"{_MEANWHILE} {service}"))
+        Company(service, rows_of(evidence, f"{_BEFORE} {service}"), rows_of(evidence, f"{_MEANWHILE} {service}"))
         for service, _ in here.company
     ]
-    findings = judge_company(evidence.history, _span(evidence, here), _rows(evidence, _HANGING), company)
+    findings = judge_company(evidence.history, _span(evidence, here), rows_of(evidence, _HANGING), company)
     ours = np.concatenate([rows for one in company for rows in (one.before, one.meanwhile)])
     delivered = judge_delivery(evidence.history, rows=ours, bounds=_BOUNDS)
     return [*rest_on(findings, delivered, fail_survives=_punctual(delivered)), *delivered]
@@ -185,7 +185,7 @@ def judge_timeout(evidence: Evidence) -> list[Finding]:
     """TC-RES-005: who calls a hanging service is answered within the time that is promised."""
     here = _scene(evidence.target)
     within_ns = evidence.target.services[here.victim].timeout or 0
-    return judge_giving_up(evidence.history, _span(evidence, here), _rows(evidence, _CALLERS), within_ns)
+    return judge_giving_up(evidence.history, _span(evidence, here), rows_of(evidence, _CALLERS), within_ns)
 
 
 def _punctual(delivered: Sequence[Finding]) -> bool:
@@ -195,10 +195,6 @@ def _punctual(delivered: Sequence[Finding]) -> bool:
 
 def _span(evidence: Evidence, here: Scene) -> FaultSpan | None:
     return next((span for span in spans(evidence.edges) if span.service == here.victim), None)
-
-
-def _rows(evidence: Evidence, step: str) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return evidence.history.of_workloads(f"{evidence.case}/{step}")
 
 
 def _scene(target: Target) -> Scene:

@@ -10,6 +10,7 @@ import numpy as np
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
 from proofload.cases.limits import gateway_limit
+from proofload.cases.reading import rows_of
 from proofload.cases.resilience.climb import (
     AFTER,
     BASELINE,
@@ -31,7 +32,6 @@ from proofload.judge.overload.judging import CRASH, KINDS, MASKED
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import OverloadPolicy
 from proofload.plan.target import Target
-from proofload.record.history import History
 
 _TIMES = 2.0
 _BEYOND_FAILING = 1.65
@@ -100,24 +100,24 @@ def judge(evidence: Evidence) -> list[Finding]:
         [
             step_of(policy, history, f"{evidence.case}/{one['name']}", one["for_ns"])
             for one in evidence.facts.get("held", ())
-            if str(one["name"]).startswith((BASELINE, RAMP)) and _rows(evidence, one["name"]).size
+            if str(one["name"]).startswith((BASELINE, RAMP)) and rows_of(evidence, one["name"]).size
         ]
     )
     attempt = int(evidence.facts.get("attempt", 0))
     held = {str(one["name"]): int(one["for_ns"]) for one in evidence.facts.get("held", ())}
     name = _numbered(BEYOND, attempt)
-    rows = _rows(evidence, name)
+    rows = rows_of(evidence, name)
     if not len(rows):
         why = capacity.why_not or "the load beyond it was never offered"
         return [Finding("res.capacity_found", Outcome.INCONCLUSIVE, f"the capacity was not found: {why}"), *delivered]
     begun_ns = int(history.numbers("intended_ns")[rows].min())
     phases = Phases(
-        baseline=_rows(evidence, BASELINE),
+        baseline=rows_of(evidence, BASELINE),
         beyond=rows,
-        health=_rows(evidence, _numbered(HEALTH, attempt)),
-        after=_rows(evidence, _numbered(AFTER, attempt)),
+        health=rows_of(evidence, _numbered(HEALTH, attempt)),
+        after=rows_of(evidence, _numbered(AFTER, attempt)),
         ended_ns=begun_ns + held[name],
-        health_at_ease=_rows(evidence, f"{HEALTH} at ease"),
+        health_at_ease=rows_of(evidence, f"{HEALTH} at ease"),
     )
     beyond = step_of(policy, history, f"{evidence.case}/{name}", held[name])
     findings = judge_overload(policy, history, capacity, beyond, phases, error_marks=marks_of(policy))
@@ -160,11 +160,6 @@ def _limited(evidence: Evidence) -> list[Finding]:
         f"{worst['had']} declared (sources), so the capacity behind the limit can't be seen"
     )
     return [Finding("delivery.limited", Outcome.INCONCLUSIVE, says, len(evidence.history))]
-
-
-def _rows(evidence: Evidence, name: str) -> np.ndarray[Any, np.dtype[np.int64]]:
-    history: History = evidence.history
-    return history.of_workloads(f"{evidence.case}/{name}")
 
 
 def _policy(target: Target) -> OverloadPolicy:
