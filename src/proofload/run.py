@@ -15,7 +15,7 @@ from proofload.cases.holds import Holds
 from proofload.cases.lab import Audience, Lab, Shared
 from proofload.cases.sources import Sources
 from proofload.core.clock import Anchor, SystemClock
-from proofload.core.errors import ProofloadError
+from proofload.core.errors import PlanError, Problem, ProofloadError
 from proofload.core.seeds import fresh_seed
 from proofload.drive.endpoint import Endpoint, TlsSettings
 from proofload.drive.engine import Engine
@@ -114,6 +114,10 @@ def judge_bundle(path: Path) -> tuple[Verdict, ...]:
     """Return the verdicts that follow from a sealed bundle, in the order of its cases. Sends nothing."""
     bundle = Bundle(path)
     target, case_ids = files.load_plan(bundle)
+    unknown = [case_id for case_id in case_ids if case_id not in CATALOGUE]
+    if unknown:
+        remedy = "name the file that holds it with --cases"
+        raise PlanError([Problem(str(path), f"the case {one}", "one of the catalogue", remedy) for one in unknown])
     kept = {case_id: files.load_case(bundle, case_id) for case_id in case_ids}
     evidence: dict[str, Evidence] = {}
     for case_id in case_ids:

@@ -24,6 +24,8 @@ class Category(enum.StrEnum):
     LATENCY = "latency"
     INTERACTION = "interaction"
     NEGATIVE = "negative"
+    OWN = "own"
+    """Cases that somebody wrote for a target of his own."""
 
 
 class Priority(enum.StrEnum):

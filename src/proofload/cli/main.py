@@ -25,6 +25,7 @@ from proofload.cli.options import (
     OfPhase,
     OfPriority,
     Out,
+    OwnCases,
     Quiet,
     Repeat,
     Seed,
@@ -64,6 +65,7 @@ def _root(
 )
 def demo(
     cases: Cases = None,
+    own: OwnCases = None,
     defect: Annotated[
         list[str] | None, typer.Option("--defect", help="Start the system with this defect (repeatable).", metavar="ID")
     ] = None,
@@ -89,7 +91,7 @@ def demo(
     """Start the reference system, prove its controls, stop it."""
     from proofload.cli.commands import DemoOptions, Output, RunOptions, run_demo
 
-    choice = _choice(cases, category, priority, phase, skip, every)
+    choice = _choice(cases or _unless(every, own), category, priority, phase, skip, every)
     options = DemoOptions(RunOptions(choice, out, seed, repeat, fail_fast), tuple(defect or ()), pace, window)
     _end(lambda: run_demo(options, Output(as_json=json, junit=junit, quiet=quiet)))
 
@@ -97,6 +99,7 @@ def demo(
 @app.command(epilog="Example: `proofload run TC-RL --target proofload.yaml --junit results.xml`")
 def run(
     cases: Cases = None,
+    own: OwnCases = None,
     target: Annotated[Path, typer.Option("--target", "-t", help="The target file.", metavar="FILE")] = Path(
         "proofload.yaml"
     ),
@@ -116,7 +119,7 @@ def run(
     """Run cases against the target that a file declares."""
     from proofload.cli.commands import Output, RunOptions, run_target
 
-    choice = _choice(cases, category, priority, phase, skip, every)
+    choice = _choice(cases or _unless(every, own), category, priority, phase, skip, every)
     options = RunOptions(choice, out, seed, repeat, fail_fast)
     _end(lambda: run_target(target, options, Output(as_json=json, junit=junit, quiet=quiet)))
 
@@ -132,6 +135,7 @@ def judge(
         str | None,
         typer.Option("--model", help="Is FILE, in Jepsen's text form, linearizable by this model?", metavar="NAME"),
     ] = None,
+    own: OwnCases = None,
     json: AsJson = False,
     junit: JUnit = None,
 ) -> None:
@@ -146,6 +150,7 @@ def judge(
 @app.command("cases", epilog="Examples: `proofload cases TC-RL-001`, `proofload cases --category lock --json`")
 def list_cases(
     case: Annotated[str | None, typer.Argument(help="Explain this case.", metavar="CASE")] = None,
+    own: OwnCases = None,
     category: OfCategory = None,
     priority: OfPriority = None,
     phase: OfPhase = None,
@@ -167,6 +172,11 @@ def check_target(
     from proofload.cli.catalogue import check_target_file
 
     _end(lambda: check_target_file(target))
+
+
+def _unless(every: bool, own: list[str] | None) -> list[str] | None:
+    """Return the ids of the own cases to run where no case is named, unless all are wanted."""
+    return None if every else own
 
 
 def _choice(

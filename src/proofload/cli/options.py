@@ -7,6 +7,14 @@ from typing import Annotated
 
 import typer
 
+
+def _join(paths: list[str] | None) -> list[str]:
+    """Let own cases join the catalogue; what the option stands for from then on is their ids."""
+    from proofload.suite.own import join
+
+    return join([Path(path) for path in paths or ()])
+
+
 Cases = Annotated[
     list[str] | None,
     typer.Argument(help="Ids of cases, or prefixes such as TC-RL. The nine core cases, where none is named."),
@@ -33,6 +41,10 @@ Repeat = Annotated[
     int, typer.Option("--repeat", "-n", min=1, max=1000, help="Run N times; says how many of N passed.", metavar="N")
 ]
 FailFast = Annotated[bool, typer.Option("--fail-fast", "-x", help="End the run in order at the first FAIL.")]
+OwnCases = Annotated[
+    list[str] | None,
+    typer.Option("--cases", help="A Python file with cases of your own (repeatable).", metavar="FILE", callback=_join),
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder that gets a bundle for each run.", metavar="DIR")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all that is random; printed with each run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON (schema_version 1) to standard output.")]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from proofload.cases import audit, breaker, latency, lock, monitoring, negative, rate_limit, resilience
 from proofload.cases.case import Case
 
-CATALOGUE: Mapping[str, Case] = {
+_CASES: dict[str, Case] = {
     case.id: case
     for case in (
         *rate_limit.CASES,
@@ -20,6 +20,8 @@ CATALOGUE: Mapping[str, Case] = {
         *negative.CASES,
     )
 }
+CATALOGUE: Mapping[str, Case] = _CASES
+"""Ours, and behind them those of one's own that have joined."""
 
 CORE = (
     "TC-RL-001",
@@ -33,3 +35,8 @@ CORE = (
     "TC-LATENCY-001",
 )
 """The nine cases that run when none is named; the rest of the catalogue runs with `--all` or by name."""
+
+
+def include(cases: Iterable[Case]) -> None:
+    """Let cases of one's own join the catalogue, before anything is chosen from it."""
+    _CASES.update((case.id, case) for case in cases)

@@ -1,0 +1,26 @@
+"""A case of one's own, in twenty lines: what a user has must read the same to every session of that user.
+
+proofload demo --cases examples/own_case.py
+"""
+
+from proofload.api import Evidence, Finding, Lab, broken, case, delivered, held, polite_count, rows_of
+
+
+@case("SHOP-001", "A balance reads the same to every session", needs=("operations.balance",), expected="3s")
+async def same_balance(lab: Lab) -> None:
+    """Ten sessions of one user read the balance side by side, while nobody moves money."""
+    (account,) = await lab.accounts(1)
+    each = polite_count(lab.target, wanted=5)
+    await lab.run(lab.crowd("reads", "balance", 10, each, accounts=[account], sources=lab.sources(10)))
+
+
+@same_balance.judge
+def judge(evidence: Evidence) -> list[Finding]:
+    """All bodies are one and the same."""
+    reads = [one for one in evidence.history.exchanges(rows_of(evidence, "reads")) if one.status == 200]
+    other = next((one for one in reads if one.body != reads[0].body), None)
+    if other is not None:
+        says = f"row {other.row} reads {other.body!r}, row {reads[0].row} reads {reads[0].body!r}"
+        return [broken("shop.balance_differs", says, rows=(reads[0].row, other.row), look_at="the read path")]
+    finding = held("shop.balance_differs", "every session read the same balance", examined=len(reads), needed=30)
+    return delivered(evidence, [finding])
