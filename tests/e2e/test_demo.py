@@ -17,7 +17,9 @@ def bundle_of(folder: Path) -> Path:
 
 
 def test_the_honest_system_passes_and_its_bundle_judges_to_the_same_bytes(tmp_path: Path) -> None:
-    ran = proofload("demo", "TC-RL", *WINDOW, "--json", "--junit", "junit.xml", "--seed", "7", cwd=tmp_path)
+    ran = proofload(
+        "demo", "TC-RL-001", "TC-RL-002", *WINDOW, "--json", "--junit", "junit.xml", "--seed", "7", cwd=tmp_path
+    )
     assert ran.status == 0, ran.out
     assert ran.outcomes() == {"TC-RL-001": "PASS", "TC-RL-002": "PASS"}
     assert ran.json["seed"] == 7
@@ -46,7 +48,7 @@ def test_the_honest_system_passes_and_its_bundle_judges_to_the_same_bytes(tmp_pa
 
 
 def test_one_admitted_too_many_fails_and_is_named(tmp_path: Path) -> None:
-    ran = proofload("demo", "TC-RL", *WINDOW, "--defect", "rl.limit_plus_one", "--json", cwd=tmp_path)
+    ran = proofload("demo", "TC-RL-001", "TC-RL-002", *WINDOW, "--defect", "rl.limit_plus_one", "--json", cwd=tmp_path)
     assert ran.status == 10
     assert ran.outcomes() == {"TC-RL-001": "FAIL", "TC-RL-002": "PASS"}
     assert ran.rules("TC-RL-001") == {"rl.over_admission"}
@@ -54,7 +56,9 @@ def test_one_admitted_too_many_fails_and_is_named(tmp_path: Path) -> None:
 
 
 def test_lost_headers_fail_and_leave_enforcement_alone(tmp_path: Path) -> None:
-    ran = proofload("demo", "TC-RL", *WINDOW, "--defect", "rl.headers_lost_on_proxied", "--json", cwd=tmp_path)
+    ran = proofload(
+        "demo", "TC-RL-001", "TC-RL-002", *WINDOW, "--defect", "rl.headers_lost_on_proxied", "--json", cwd=tmp_path
+    )
     assert ran.status == 10
     assert ran.outcomes() == {"TC-RL-001": "PASS", "TC-RL-002": "FAIL"}
     assert ran.rules("TC-RL-002") == {"rl.header_missing"}
@@ -73,7 +77,7 @@ def test_metrics_audit_log_and_latency_of_the_honest_system_pass(tmp_path: Path)
 
 
 def test_ctrl_c_leaves_a_readable_bundle_and_no_process(tmp_path: Path) -> None:
-    process = start("demo", "TC-RL", "--window", "60s", cwd=tmp_path)
+    process = start("demo", "TC-RL-001", "TC-RL-002", "--window", "60s", cwd=tmp_path)
     wait_for_line(process, "knocking")
     folder = _demo_folder(process.pid)
     process.send_signal(signal.SIGINT)
@@ -89,7 +93,7 @@ def test_ctrl_c_leaves_a_readable_bundle_and_no_process(tmp_path: Path) -> None:
 
 
 def test_kill_9_leaves_no_process_of_the_reference_system(tmp_path: Path) -> None:
-    process = start("demo", "TC-RL", "--window", "60s", cwd=tmp_path)
+    process = start("demo", "TC-RL-001", "TC-RL-002", "--window", "60s", cwd=tmp_path)
     wait_for_line(process, "knocking")
     folder = _demo_folder(process.pid)
     assert processes_that_name(folder), "the reference system was running"

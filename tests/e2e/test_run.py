@@ -32,7 +32,7 @@ def test_load_that_a_ceiling_kept_from_being_sent_is_inconclusive(
     tmp_path: Path, system: ReferenceSystem, declare: Declare
 ) -> None:
     target = declare(system.ready.gateway, more="ceilings: {total_requests: 60}")
-    ran = proofload("run", "TC-RL", "--target", target, "--json", cwd=tmp_path)
+    ran = proofload("run", "TC-RL-001", "TC-RL-002", "--target", target, "--json", cwd=tmp_path)
     assert ran.status == 11, ran.out
     assert set(ran.outcomes().values()) == {"INCONCLUSIVE"}
 
@@ -45,7 +45,7 @@ def test_a_limit_declared_twice_as_high_fails(tmp_path: Path, system: ReferenceS
 
 def test_a_target_that_is_down_is_never_green(tmp_path: Path, declare: Declare) -> None:
     target = declare(f"http://127.0.0.1:{free_port()}")
-    ran = proofload("run", "TC-RL", "--target", target, "--json", cwd=tmp_path)
+    ran = proofload("run", "TC-RL-001", "TC-RL-002", "--target", target, "--json", cwd=tmp_path)
     assert ran.status == 13
     assert set(ran.outcomes().values()) == {"ERROR"}
     assert "connect refused" in ran.out

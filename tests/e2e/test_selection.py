@@ -24,7 +24,7 @@ def test_repeated_runs_end_at_the_first_fail_and_say_how_many_passed(tmp_path: P
 
 def test_the_first_fail_ends_the_run_in_order(tmp_path: Path) -> None:
     ran = proofload(
-        *("demo", "TC-RL-001", "TC-CB", "--window", "20s", "--defect", "cb.never_opens"),
+        *("demo", "TC-RL-001", "TC-CB-002", "--window", "20s", "--defect", "cb.never_opens"),
         *("--fail-fast", "--repeat", "3", "--json"),
         cwd=tmp_path,
     )

@@ -144,6 +144,7 @@ def _counts_contention(_ignored: tuple[str, ...]) -> Callable[[Answer], bool]:
 
 
 _TRIP, _RECOVERY, _ALONE = "TC-CB-001", "TC-CB-002", "TC-CB-004"
+_HANGING, _TRIALS, _RESTARTED = "TC-CB-005", "TC-CB-006", "TC-CB-007"
 
 DEFECTS = (
     Defect(
@@ -201,7 +202,7 @@ DEFECTS = (
         "Only answers count; a backend that hangs gives none.",
         "Timeouts raised in another layer than the breaker's.",
         "A hanging backend never opens the circuit: every request takes the whole timeout.",
-        _TRIP,
+        _HANGING,
         gateway(is_failure=_ignores_timeouts),
     ),
     Defect(
@@ -209,7 +210,7 @@ DEFECTS = (
         "While open, the backend is called all the same.",
         "Fallbacks computed after the call.",
         "The backend has hits while the circuit is open, and rejections are slow.",
-        _TRIP,
+        _HANGING,
         gateway(breaking=StillCallsTheBackend),
     ),
     Defect(
@@ -274,7 +275,7 @@ DEFECTS = (
         "Half-open lets everything through.",
         "Half-open as a state with no limit of its own.",
         "A burst hits the recovering backend at once.",
-        _RECOVERY,
+        _TRIALS,
         gateway(breaker=rewritten(enter=("if now < trial then return", "if false then return"))),
     ),
     Defect(
@@ -282,7 +283,7 @@ DEFECTS = (
         "One success closes the circuit, where three are promised.",
         "The default of several libraries.",
         "After one success further failures are let through again, up to the threshold.",
-        _RECOVERY,
+        _TRIALS,
         gateway(breaker=ruled(lambda rules: replace(rules, successes=1))),
     ),
     Defect(
@@ -290,7 +291,7 @@ DEFECTS = (
         "A failed trial opens the circuit for no time.",
         "The end of the period is computed once and kept.",
         "Trials follow one another without a pause.",
-        _RECOVERY,
+        _TRIALS,
         gateway(
             breaker=rewritten(
                 leave=(
@@ -305,7 +306,7 @@ DEFECTS = (
         "Successes of an earlier half-open phase still count.",
         "A counter that only closing resets.",
         "The second recovery needs fewer than 3 successes.",
-        _RECOVERY,
+        _TRIALS,
         gateway(
             breaker=rewritten(
                 enter=("'state', state, 'successes', 0,", "'state', state,"),
@@ -318,7 +319,7 @@ DEFECTS = (
         "A worker that starts closes all circuits.",
         "State initialised by whoever comes up.",
         "An open circuit is closed again when a worker is restarted.",
-        _TRIP,
+        _RESTARTED,
         gateway(breaker=ForgetsAtTheStart),
     ),
 )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import jwt
 
@@ -140,6 +142,29 @@ class WrongStatus(Limiting):
         return replace(super().reject(call, decision), status=403)
 
 
+class IgnoresServiceLimits(Limiting):
+    """Reads the limits of single services, and never looks at them again."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        honest = self.plan
+        self.plan = lambda call: honest(call)[:1]
+
+
+class OneServiceCountForAll(Limiting):
+    """Counts a service's own limit once for all clients."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        honest = self.plan
+
+        def plan(call: Call) -> list[Limit]:
+            overall, *own = honest(call)
+            return [overall, *(replace(limit, key=f"rate:{call.route.service}") for limit in own)]
+
+        self.plan = plan
+
+
 class ByClaimedUser:
     """Takes the user's name from a token that nobody has checked yet."""
 
@@ -256,6 +281,30 @@ DEFECTS = (
         "A second address is limited by the first one's requests.",
         "TC-NEG-002",
         gateway(key_of=lambda _call: "everybody"),
+    ),
+    Defect(
+        "rl.keys_collide",
+        "Addresses are folded into four counts.",
+        "Fixed tables of counters, indexed by a hash: cheap, and right as long as there are few clients.",
+        "Some clients are limited by the requests of others, which ones is a matter of luck.",
+        "TC-RL-004",
+        gateway(key_of=lambda call: f"bucket-{zlib.crc32(call.client_ip.encode()) % 4}"),
+    ),
+    Defect(
+        "rl.ignores_service_limits",
+        "Limits of single services are read and never applied.",
+        "Settings that survive a refactoring of the code which looked at them.",
+        "A service gets as much as the gateway's own limit lets through.",
+        "TC-RL-003",
+        gateway(limiting=IgnoresServiceLimits),
+    ),
+    Defect(
+        "rl.service_limit_shared",
+        "A service's own limit has one count for all clients.",
+        "Keys that hold the route, where they should hold the route and the client.",
+        "A second address finds the service's allowance spent by the first.",
+        "TC-RL-003",
+        gateway(limiting=OneServiceCountForAll),
     ),
     Defect(
         "rl.key_per_connection",

@@ -105,8 +105,6 @@ class CircuitBreakerPolicy(Declared):
     """The header that tells when to come back; null where none is promised."""
     fail_fast_within: DurationNs = NS_PER_SECOND // 4
     """How long a rejection may take at the most."""
-    call_timeout: DurationNs | None = Field(default=None, gt=0)
-    """How long a call of a service that hangs may take at the most; null where nothing is promised."""
 
 
 class LockPolicy(Declared):

@@ -45,6 +45,24 @@ async def two_workers(w: World):
     return admitted([await w.ask(worker=i % 2) for i in range(20)]) == 8
 
 
+@limit_check("rl.keys_collide")
+async def folded_keys(w: World):
+    w.gateway()
+    answers = [(await w.many(1, ip=f"10.0.1.{i}"))[0] for i in range(20)]
+    return admitted(answers) < 20
+
+
+@limit_check("rl.ignores_service_limits", GATEWAY_RATE_LIMIT_AUTH="2")
+async def no_limit_of_its_own(w: World):
+    return admitted(await w.gateway().many(7)) == 4
+
+
+@limit_check("rl.service_limit_shared", GATEWAY_RATE_LIMIT_AUTH="2")
+async def one_count_for_a_service(w: World):
+    first = await w.gateway().many(2)
+    return admitted(first) == 2 and admitted(await w.many(1, ip="10.0.0.2")) == 0
+
+
 @limit_check("rl.immortal_key", window="0.3")
 async def immortal(w: World):
     await w.gateway().many(5)

@@ -1,7 +1,6 @@
 """Judges a circuit breaker from outside: replays calls on the automaton with bounds; never without a proven fault."""
 
 from proofload.judge.breaker.calls import Calls, Hits, Kind, Stage, calls_of
-from proofload.judge.breaker.hanging import judge_call_timeout
 from proofload.judge.breaker.judging import (
     OPENING,
     RECOVERY,
@@ -23,7 +22,6 @@ __all__ = [
     "Stage",
     "calls_of",
     "judge_breaker",
-    "judge_call_timeout",
     "judge_isolation",
     "judge_never_trips",
 ]
