@@ -160,7 +160,7 @@ CASES = (
         phase=3,
         purpose="A service that takes connections and never answers is a failing service.",
         sends="as many calls at once as open the circuit, while the service is paused; then a few more at once",
-        passes_when="these calls opened the circuit, and every later one was rejected quickly, without the service being "
+        passes_when="these calls opened the circuit, and every later one was rejected quickly: the service was not "
         "asked (how long each may hang is the matter of TC-RES-005)",
         read_fail="the finding shows the call that was let through, or the slow rejections",
         least_evidence="a pause that a probe saw to hold, and calls beyond the declared number of failures",
