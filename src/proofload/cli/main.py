@@ -14,6 +14,7 @@ import typer
 from proofload import __version__
 from proofload.cli.discover import discover_limit
 from proofload.cli.exit_status import ExitStatus, of_error
+from proofload.cli.init import init
 from proofload.cli.load import load
 from proofload.cli.options import (
     All,
@@ -226,3 +227,4 @@ app.command(epilog="Example: `proofload load http://127.0.0.1:8080/ --rate 500/s
 )
 app.command(epilog="Example: `proofload recover`")(recover)
 app.command("discover", epilog="Example: `proofload discover http://127.0.0.1:8080/api/`")(discover_limit)
+app.command(epilog="Example: `proofload init http://127.0.0.1:8080 --openapi openapi.json --yes`")(init)

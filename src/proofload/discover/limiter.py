@@ -244,9 +244,14 @@ def _identify(work: _Work, base: RateLimitPolicy, history: History) -> Identific
 
 def _as_configured(fits: Sequence[RateLimitPolicy]) -> list[RateLimitPolicy]:
     """Return what fits, the plainest first, without the 4.9s and 5.1s that fit beside a round 5s."""
-    rounds = {one.algorithm for one in fits if one.window in _ROUND_NS}
-    kept = [one for one in fits if one.window in _ROUND_NS or one.algorithm not in rounds]
-    return sorted(kept, key=_plainness)
+    best: dict[str, int] = {}
+    for one in fits:
+        best[one.algorithm] = min(_oddness(one), best.get(one.algorithm, _oddness(one)))
+    return sorted((one for one in fits if _oddness(one) == best[one.algorithm]), key=_plainness)
+
+
+def _oddness(policy: RateLimitPolicy) -> int:
+    return 0 if policy.window in _ROUND_NS else 1 if policy.window % NS_PER_SECOND == 0 else 2
 
 
 def _plainness(policy: RateLimitPolicy) -> tuple[int, bool, bool, int, int]:
