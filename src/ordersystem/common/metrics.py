@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from ordersystem.common import processes
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 IN_FILES = "PROMETHEUS_MULTIPROC_DIR" in os.environ
@@ -23,6 +26,8 @@ class Metrics:
 
     def __init__(self, service: str) -> None:
         self.service = service
+        if IN_FILES:
+            processes.sign_in(_folder())
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "http_requests_total",
@@ -59,4 +64,9 @@ class Metrics:
         if IN_FILES:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return generate_latest(registry) + extra
+        workers = processes.signed_in(_folder()) if IN_FILES else [os.getpid()]
+        return generate_latest(registry) + processes.lines(workers) + extra
+
+
+def _folder() -> Path:
+    return Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])

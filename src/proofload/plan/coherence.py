@@ -68,6 +68,9 @@ def _named_operations(target: Target) -> Iterator[tuple[KeyPath, str | None]]:
     if policies.latency is not None:
         for i, name in enumerate(policies.latency.operations):
             yield ("policies", "latency", "operations", i), name
+    if policies.orders is not None:
+        for field in ("order", "book", "deposit", "balance"):
+            yield ("policies", "orders", field), getattr(policies.orders, field)
     if policies.overload is not None:
         yield ("policies", "overload", "operation"), policies.overload.operation
         if not policies.overload.health.startswith("/"):

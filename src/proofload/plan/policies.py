@@ -153,6 +153,12 @@ class MetricsPolicy(Declared):
     """Routes that are no traffic and must not be counted, such as /health."""
     exclusive: bool = False
     """Nobody else sends requests to the target during a run, so every count beyond ours is wrong."""
+    open_files: str | None = None
+    """The gauge of a process's open files and connections, such as process_open_fds; null where there is none."""
+    memory: str | None = None
+    """The gauge of the memory it has in use, such as process_resident_memory_bytes."""
+    cpu: str | None = None
+    """The counter of its CPU seconds, such as process_cpu_seconds_total."""
     error_bound: float = Field(default=0.01, gt=0, lt=1)
     """The declared bound on the error of a count; 0 is expected."""
 
@@ -208,6 +214,37 @@ class OverloadPolicy(Declared):
     """What the body of an error holds, whatever its status, such as `"code":`: an error that says 200 is one too."""
 
 
+class OrdersPolicy(Declared):
+    """A promise that an order and its payment both stand, or neither, whatever dies in between."""
+
+    order: str
+    """The operation that buys, for `price`."""
+    price: int = Field(ge=1)
+    """What one order costs, in the currency's smallest unit."""
+    book: str
+    """The operation that lists a user's orders."""
+    book_field: str = "orders"
+    """Where the list stands in its JSON answer: names joined by dots."""
+    amount_field: str = "total_cents"
+    """What an order of the list costs."""
+    status_field: str = "status"
+    """What has become of it."""
+    paid: tuple[str, ...] = ("confirmed",)
+    """The statuses of orders that were paid."""
+    pending: tuple[str, ...] = ("pending",)
+    """The statuses of orders that are not settled yet."""
+    deposit: str
+    """The operation that puts `deposited` on a user's account."""
+    deposited: int = Field(ge=1)
+    """What one deposit adds, in the currency's smallest unit."""
+    balance: str
+    """The operation that reads the user's balance."""
+    balance_field: str = "balance"
+    """Where the balance stands in its JSON answer: names joined by dots."""
+    settles_within: DurationNs = 20 * NS_PER_SECOND
+    """When nothing is pending any more, once the service is back."""
+
+
 class Policies(Declared):
     """All controls that the target declares; what is absent is not tested, and said to be SKIPPED."""
 
@@ -223,6 +260,8 @@ class Policies(Declared):
     """The target's log of security events."""
     latency: LatencyPolicy | None = None
     """Response times."""
+    orders: OrdersPolicy | None = None
+    """Orders and the money for them."""
     overload: OverloadPolicy | None = None
     """Behaviour beyond capacity."""
 
