@@ -179,6 +179,7 @@ CASES = (
         expected_ns=lambda target: _one_period_and(10, target),
         drive=drive_apart,
         judge=judge_apart,
+        uses=frozenset({"service:user", "service:auth"}),
         disturbs=BROKEN,
         restore=restore,
     ),

@@ -27,8 +27,8 @@ _LIMITED: Sequence[Case] = (
         title="Traffic under the limit is never rejected",
         phase=2,
         purpose="Whoever keeps to the limit never meets it, to the last request that is allowed.",
-        sends="exactly the allowed number of requests from several fresh addresses: one by one, all at once, and mixed "
-        "over every operation that can be repeated",
+        sends="exactly the allowed number of requests from several fresh addresses: one by one, all at once, and over "
+        "every operation of the probe's service that can be repeated",
         passes_when="none of them was rejected",
         read_fail="the finding shows the rejected request and how few could count against its client by then",
         least_evidence="twice the limit, all of it sent",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from proofload.cases.in_time import in_time
 from proofload.cases.lab import Lab
 from proofload.cases.negative.limits import limit_of, scene_of
 from proofload.cases.negative.limits import missing as missing_limit
@@ -51,7 +52,8 @@ async def drive_limited(lab: Lab) -> None:
             await user.request(policy.probe)
 
     lab.doing("using up the limit, then asking for health")
-    await lab.run(lab.steps("limited", script, account=account, source=source))
+    async with in_time(lab, policy):
+        await lab.run(lab.steps("limited", script, account=account, source=source))
 
 
 def judge_limited(evidence: Evidence) -> list[Finding]:

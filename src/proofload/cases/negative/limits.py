@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proofload.cases.accounts import Account
+from proofload.cases.in_time import in_time
 from proofload.cases.lab import Lab
 from proofload.cases.limits import gateway_limit, polite_count
 from proofload.cases.rate_limit.judging import evasion
@@ -76,18 +77,15 @@ async def drive_under(lab: Lab) -> None:
     count = at_once(policy)
     lab.doing(f"sending exactly the {count} allowed requests from several clients")
     names = _reads(lab.target, policy)
-    await lab.run(
-        lab.crowd(
-            "one by one",
-            policy.probe,
-            _EXACT_CLIENTS,
-            count,
-            accounts=accounts[:2],
-            sources=lab.sources(_EXACT_CLIENTS),
-        ),
-        lab.steps("mixed", _in_turn(names, polite_count(lab.target, count)), account=accounts[2], source=lab.source()),
-    )
-    await lab.run(lab.burst("at once", policy.probe, count, account=accounts[3], source=lab.source()))
+    sources = lab.sources(_EXACT_CLIENTS)
+    async with in_time(lab, policy):
+        await lab.run(
+            lab.crowd("one by one", policy.probe, _EXACT_CLIENTS, count, accounts=accounts[:2], sources=sources),
+            lab.steps(
+                "mixed", _in_turn(names, polite_count(lab.target, count)), account=accounts[2], source=lab.source()
+            ),
+        )
+        await lab.run(lab.burst("at once", policy.probe, count, account=accounts[3], source=lab.source()))
 
 
 def judge_under(evidence: Evidence) -> list[Finding]:
@@ -105,11 +103,12 @@ async def drive_excess(lab: Lab) -> None:
     quiet, sources = accounts[1:], lab.sources(_QUIET_CLIENTS)
     each = max(1, at_once(policy) // 4)
     lab.doing("one client beyond its limit, others below theirs")
-    await lab.run(
-        lab.steps("excess", policy.probe, 2 * policy.limit, account=accounts[0], source=lab.source()),
-        lab.crowd("quiet", policy.probe, _QUIET_CLIENTS, each, accounts=quiet, sources=sources),
-    )
-    await lab.run(lab.crowd("quiet after", policy.probe, _QUIET_CLIENTS, each, accounts=quiet, sources=sources))
+    async with in_time(lab, policy):
+        await lab.run(
+            lab.steps("excess", policy.probe, 2 * policy.limit, account=accounts[0], source=lab.source()),
+            lab.crowd("quiet", policy.probe, _QUIET_CLIENTS, each, accounts=quiet, sources=sources),
+        )
+        await lab.run(lab.crowd("quiet after", policy.probe, _QUIET_CLIENTS, each, accounts=quiet, sources=sources))
 
 
 def judge_excess(evidence: Evidence) -> list[Finding]:
@@ -129,9 +128,10 @@ async def drive_forged(lab: Lab) -> None:
     (account,) = await lab.accounts(1)
     spender, victim = lab.source(), lab.source()
     lab.doing(f"using up the limit, then forging {len(FORGED)} headers")
-    await lab.run(lab.steps("forged", _forging(policy), account=account, source=spender))
-    await _spoof(lab, policy, account, str(victim))
-    await lab.run(lab.steps("victim", policy.probe, at_once(policy), account=account, source=victim))
+    async with in_time(lab, policy):
+        await lab.run(lab.steps("forged", _forging(policy), account=account, source=spender))
+        await _spoof(lab, policy, account, str(victim))
+        await lab.run(lab.steps("victim", policy.probe, at_once(policy), account=account, source=victim))
 
 
 async def _spoof(lab: Lab, policy: RateLimitPolicy, account: Account, victim: str) -> None:
@@ -167,13 +167,14 @@ def _wrongful(scene: Scene, rows: NDArray[np.int64], needed: int) -> list[Findin
 
 
 def _reads(target: Target, policy: RateLimitPolicy) -> list[str]:
-    """Return the operations that can be repeated at will and fall under the limit; the probe is always among them."""
+    """Return the probe and what else can be read at will under the limit, from the same service: others may be down."""
+    service = target.operations[policy.probe].service
     found = [
         name
         for name, one in sorted(target.operations.items())
         if one.effect == "none" and one.method == "GET" and "${" not in one.path and policy.covers(one.path)
     ]
-    return found if policy.probe in found else [policy.probe, *found]
+    return [policy.probe, *(one for one in found if one != policy.probe and target.operations[one].service == service)]
 
 
 def _in_turn(names: list[str], count: int) -> Script:

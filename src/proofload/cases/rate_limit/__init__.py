@@ -79,6 +79,7 @@ CASES = (
         expected_ns=lambda _: 3 * NS_PER_SECOND,
         drive=drive_services,
         judge=judge_services,
+        uses=frozenset({"service:user"}),
     ),
     Case(
         id="TC-RL-004",

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from proofload.cases.accounts import Account
+from proofload.cases.in_time import in_time
 from proofload.cases.lab import Lab
 from proofload.cases.limits import gateway_limit
 from proofload.cases.rate_limit.driving import missing as missing_limit
@@ -56,20 +58,22 @@ async def drive_services(lab: Lab) -> None:
     """Go beyond each service's own limit, one by one and all at once; then call another service from there."""
     accounts = await lab.accounts(1)
     for policy in service_limits(lab.target):
-        source = lab.source()
-        over = _over(lab.target, policy)
-        lab.doing(f"{policy.name}: sending {policy.limit} + {over} requests")
-        own = lab.steps(f"{policy.name} own", policy.probe, policy.limit + over, account=accounts[0], source=source)
-        await lab.run(own)
-        if (other := _elsewhere(lab.target, policy)) is not None:
-            count = min(_ELSEWHERE, _left(lab.target, policy))
-            there = lab.steps(f"{policy.name} elsewhere", other, count, account=accounts[0], source=source)
-            await lab.run(there)
-        count = policy.limit + over
-        await lab.run(
-            lab.burst(f"{policy.name} burst", policy.probe, count, account=accounts[0], source=lab.source()),
-            lab.steps(f"{policy.name} quiet", policy.probe, _QUIET, account=accounts[0], source=lab.source()),
-        )
+        async with in_time(lab, policy):
+            await _one_service(lab, policy, accounts[0])
+
+
+async def _one_service(lab: Lab, policy: RateLimitPolicy, account: Account) -> None:
+    source = lab.source()
+    count = policy.limit + _over(lab.target, policy)
+    lab.doing(f"{policy.name}: sending {count} requests where {policy.limit} are allowed")
+    await lab.run(lab.steps(f"{policy.name} own", policy.probe, count, account=account, source=source))
+    if (other := _elsewhere(lab.target, policy)) is not None:
+        few = min(_ELSEWHERE, _left(lab.target, policy))
+        await lab.run(lab.steps(f"{policy.name} elsewhere", other, few, account=account, source=source))
+    await lab.run(
+        lab.burst(f"{policy.name} burst", policy.probe, count, account=account, source=lab.source()),
+        lab.steps(f"{policy.name} quiet", policy.probe, _QUIET, account=account, source=lab.source()),
+    )
 
 
 def judge_services(evidence: Evidence) -> list[Finding]:
@@ -118,13 +122,11 @@ def _left(target: Target, policy: RateLimitPolicy) -> int:
 
 
 def _elsewhere(target: Target, policy: RateLimitPolicy) -> str | None:
-    """Return an operation that can be repeated at will, of another service that has no limit of its own."""
-    limited = {one.service for one in target.policies.rate_limit}
-    for name, one in sorted(target.operations.items()):
-        plain = one.effect == "none" and one.method == "GET" and "${" not in one.path and not one.accept
-        if plain and one.service not in (None, policy.service) and one.service not in limited:
-            return name
-    return None
+    """Return the probe of the gateway's limit, where another service answers it that has no limit of its own."""
+    gateway = gateway_limit(target)
+    service = target.operations[gateway.probe].service if gateway else None
+    limited = {one.service for one in target.policies.rate_limit if one.service is not None}
+    return gateway.probe if gateway and service is not None and service not in limited else None
 
 
 async def drive_clients(lab: Lab) -> None:
@@ -137,7 +139,8 @@ async def drive_clients(lab: Lab) -> None:
     lab.doing(f"{_GREEDY} clients beyond the limit side by side, {_QUIET} below it")
     greedy = lab.crowd("greedy", policy.probe, _GREEDY, each, accounts=accounts[:_GREEDY], sources=lab.sources(_GREEDY))
     quiet = lab.crowd("quiet", policy.probe, _QUIET, below, accounts=accounts[_GREEDY:], sources=lab.sources(_QUIET))
-    await lab.run(greedy, quiet)
+    async with in_time(lab, policy):
+        await lab.run(greedy, quiet)
 
 
 def judge_clients(evidence: Evidence) -> list[Finding]:
