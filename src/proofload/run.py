@@ -112,7 +112,12 @@ async def run(
 
 def judge_bundle(path: Path) -> tuple[Verdict, ...]:
     """Return the verdicts that follow from a sealed bundle, in the order of its cases. Sends nothing."""
-    bundle = Bundle(path)
+    evidence, dossiers = evidence_in(Bundle(path))
+    return tuple(_verdict(CATALOGUE[case_id], evidence[case_id], dossiers[case_id]) for case_id in evidence)
+
+
+def evidence_in(bundle: Bundle) -> tuple[dict[str, Evidence], dict[str, Dossier]]:
+    """Return what a bundle's verdicts rest on, and what driving left behind, by case in the order of its plan."""
     target, case_ids = files.load_plan(bundle)
     unknown = [case_id for case_id in case_ids if case_id not in CATALOGUE]
     if unknown:
@@ -124,12 +129,7 @@ def judge_bundle(path: Path) -> tuple[Verdict, ...]:
         history, dossier = kept[case_id]
         others = {one: evidence[one] for one in CATALOGUE[case_id].prerequisites if one in evidence}
         evidence[case_id] = files.to_evidence(case_id, target, history, dossier, others)
-    return tuple(_verdict(CATALOGUE[case_id], evidence[case_id], kept[case_id][1]) for case_id in case_ids)
-
-
-def notes_in(path: Path) -> tuple[str, ...]:
-    """Return what has to be said beside the verdicts of a bundle."""
-    return files.load_notes(Bundle(path))
+    return evidence, {case_id: dossier for case_id, (_, dossier) in kept.items()}
 
 
 def _verdict(case: Case, evidence: Evidence, dossier: Dossier) -> Verdict:
@@ -223,7 +223,17 @@ class _Conduct:
             broke = str(error)
         took_ns = lab.clock.now_ns() - began_ns
         return Dossier(
-            anchor, lab.deliveries(), lab.edges(), lab.ledgers(), lab.facts, interrupted, broke, skipped, took_ns
+            anchor,
+            lab.deliveries(),
+            lab.edges(),
+            lab.ledgers(),
+            lab.facts,
+            interrupted,
+            broke,
+            skipped,
+            took_ns,
+            tuple(lab.phases),
+            tuple(lab.silences),
         )
 
     def _why_ended(self) -> str:

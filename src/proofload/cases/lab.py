@@ -85,6 +85,10 @@ class Lab:
         self._ledger_facts: dict[str, str] = {}
         self._silent = False
         self._takes_ns = takes_ns
+        self.phases: list[tuple[int, str]] = []
+        """When this case turned to something else, and to what."""
+        self.silences: list[tuple[int, int]] = []
+        """When no other case sent, from and to."""
 
     async def run(self, *workloads: AnyWorkload) -> None:
         """Drive workloads side by side to their end. Their names are steps of this case."""
@@ -101,10 +105,12 @@ class Lab:
         """Hold while no other case sends, so that what the target counts is ours alone."""
         async with self._shared.turns.silence(self._takes_ns):
             self._silent = True
+            from_ns = self.clock.now_ns()
             try:
                 yield
             finally:
                 self._silent = False
+                self.silences.append((from_ns, self.clock.now_ns()))
 
     def using(self, *operations: str) -> AbstractAsyncContextManager[None]:
         """Hold while no other case disturbs the services of these operations; waits, outside any silence, until then.
@@ -247,6 +253,8 @@ class Lab:
 
     def doing(self, what: str, until_ns: int | None = None) -> None:
         """Say what this case does now."""
+        if not self.phases or self.phases[-1][1] != what:
+            self.phases.append((self.clock.now_ns(), what))
         self._shared.audience.doing(self.case_id, what, until_ns)
 
     def note(self, name: str, value: Any) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -15,15 +15,14 @@ import uvloop
 from rich.console import Console
 from rich.text import Text
 
-from proofload import __version__
 from proofload.cases.case import Case
 from proofload.cli.exit_status import ExitStatus, of_outcomes, worst_of
 from proofload.cli.pace import Pace, notes_of, window_of
+from proofload.cli.reports import keep_report, write_asked_for
 from proofload.core.errors import PlanError, Problem, ToolError
 from proofload.core.units import format_duration
 from proofload.demo import ReferenceSystem
 from proofload.judge.linearizable.jepsen import check_jepsen
-from proofload.judge.verdict import Verdict
 from proofload.plan.reader import parse_target, read_target
 from proofload.plan.target import Target
 from proofload.record.bundle import dump_json
@@ -31,9 +30,10 @@ from proofload.report import repeated, terminal, view
 from proofload.report.as_json import SCHEMA_VERSION, finding_json, to_json
 from proofload.report.junit import to_junit
 from proofload.report.live import LiveView
-from proofload.report.result import CaseInfo, RunResult
+from proofload.report.result import RunResult
 from proofload.report.view import safe
-from proofload.run import Ended, judge_bundle, notes_in, run
+from proofload.retell import result_of
+from proofload.run import Ended, judge_bundle, run
 from proofload.suite.catalogue import CATALOGUE, CORE
 from proofload.suite.choice import Choice
 from proofload.suite.choose import choose
@@ -50,6 +50,8 @@ class Output:
     as_json: bool = False
     junit: Path | None = None
     quiet: bool = False
+    html: Path | None = None
+    markdown: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def judge_bundle_again(path: Path, output: Output) -> ExitStatus:
     """Judge an earlier run's evidence."""
     verdicts = judge_bundle(path)
     status = of_outcomes(verdict.outcome for verdict in verdicts)
-    _report([_result(verdicts, path, status)], output)
+    _report([result_of(path, verdicts, int(status))], output)
     return status
 
 
@@ -167,7 +169,7 @@ def _run_once(
                 notes=notes,
             )
         )
-    return _result(ended.verdicts, ended.bundle, _status(ended), target.name, ended), ended
+    return keep_report(_result(ended)), ended
 
 
 def _status(ended: Ended) -> ExitStatus:
@@ -176,32 +178,10 @@ def _status(ended: Ended) -> ExitStatus:
     return of_outcomes(verdict.outcome for verdict in ended.verdicts)
 
 
-def _result(
-    verdicts: tuple[Verdict, ...],
-    bundle: Path,
-    status: ExitStatus,
-    target: str = "",
-    ended: Ended | None = None,
-) -> RunResult:
-    took: Mapping[str, int] = ended.took_ns if ended else {}
-    return RunResult(
-        verdicts,
-        {one.case: _info(CATALOGUE[one.case], took.get(one.case, 0)) for one in verdicts},
-        target,
-        str(bundle),
-        __version__,
-        int(status),
-        ended.seed if ended else None,
-        ended.began_wall_ns if ended else None,
-        (
-            *notes_in(bundle),
-            *([f"ended early by {signal.Signals(ended.signal).name}"] if ended and ended.signal else []),
-        ),
-    )
-
-
-def _info(case: Case, took_ns: int) -> CaseInfo:
-    return CaseInfo(case.title, str(case.category), str(case.priority), took_ns)
+def _result(ended: Ended) -> RunResult:
+    result = result_of(ended.bundle, ended.verdicts, int(_status(ended)))
+    early = [f"ended early by {signal.Signals(ended.signal).name}"] if ended.signal else []
+    return replace(result, began_wall_ns=ended.began_wall_ns, notes=(*result.notes, *early))
 
 
 def _report(results: Sequence[RunResult], output: Output) -> None:
@@ -210,6 +190,7 @@ def _report(results: Sequence[RunResult], output: Output) -> None:
             output.junit.write_text(to_junit(*results), encoding="utf-8")
         except OSError as error:
             raise ToolError(f"{output.junit}: could not be written ({error.strerror}); see --junit") from error
+    write_asked_for(results, output.html, output.markdown)
     console = Console(highlight=False)
     if output.as_json:
         console.file.write(to_json(results[0]) if len(results) == 1 else repeated.to_json(results))

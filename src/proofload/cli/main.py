@@ -21,7 +21,9 @@ from proofload.cli.options import (
     AsJson,
     Cases,
     FailFast,
+    Html,
     JUnit,
+    Markdown,
     OfCategory,
     OfPhase,
     OfPriority,
@@ -34,6 +36,7 @@ from proofload.cli.options import (
 )
 from proofload.cli.pace import Pace
 from proofload.cli.recover import recover
+from proofload.cli.reports import report
 from proofload.core.errors import ProofloadError
 from proofload.suite.choice import Choice
 
@@ -87,6 +90,8 @@ def demo(
     seed: Seed = None,
     json: AsJson = False,
     junit: JUnit = None,
+    html: Html = None,
+    markdown: Markdown = None,
     quiet: Quiet = False,
 ) -> None:
     """Start the reference system, prove its controls, stop it."""
@@ -94,7 +99,7 @@ def demo(
 
     choice = _choice(cases or _unless(every, own), category, priority, phase, skip, every)
     options = DemoOptions(RunOptions(choice, out, seed, repeat, fail_fast), tuple(defect or ()), pace, window)
-    _end(lambda: run_demo(options, Output(as_json=json, junit=junit, quiet=quiet)))
+    _end(lambda: run_demo(options, Output(as_json=json, junit=junit, quiet=quiet, html=html, markdown=markdown)))
 
 
 @app.command(epilog="Example: `proofload run TC-RL --target proofload.yaml --junit results.xml`")
@@ -115,6 +120,8 @@ def run(
     seed: Seed = None,
     json: AsJson = False,
     junit: JUnit = None,
+    html: Html = None,
+    markdown: Markdown = None,
     quiet: Quiet = False,
 ) -> None:
     """Run cases against the target that a file declares."""
@@ -122,7 +129,11 @@ def run(
 
     choice = _choice(cases or _unless(every, own), category, priority, phase, skip, every)
     options = RunOptions(choice, out, seed, repeat, fail_fast)
-    _end(lambda: run_target(target, options, Output(as_json=json, junit=junit, quiet=quiet)))
+    _end(
+        lambda: run_target(
+            target, options, Output(as_json=json, junit=junit, quiet=quiet, html=html, markdown=markdown)
+        )
+    )
 
 
 @app.command(
@@ -139,13 +150,19 @@ def judge(
     own: OwnCases = None,
     json: AsJson = False,
     junit: JUnit = None,
+    html: Html = None,
+    markdown: Markdown = None,
 ) -> None:
     """Judge the evidence of an earlier run again, without sending a byte; or a history by a model."""
     from proofload.cli.commands import Output, judge_bundle_again, judge_history
 
     if model is not None:
         _end(lambda: judge_history(evidence, model, as_json=json))
-    _end(lambda: judge_bundle_again(evidence, Output(as_json=json, junit=junit, quiet=True)))
+    _end(
+        lambda: judge_bundle_again(
+            evidence, Output(as_json=json, junit=junit, quiet=True, html=html, markdown=markdown)
+        )
+    )
 
 
 @app.command("cases", epilog="Examples: `proofload cases TC-RL-001`, `proofload cases --category lock --json`")
@@ -228,3 +245,4 @@ app.command(epilog="Example: `proofload load http://127.0.0.1:8080/ --rate 500/s
 app.command(epilog="Example: `proofload recover`")(recover)
 app.command("discover", epilog="Example: `proofload discover http://127.0.0.1:8080/api/`")(discover_limit)
 app.command(epilog="Example: `proofload init http://127.0.0.1:8080 --openapi openapi.json --yes`")(init)
+app.command(epilog="Example: `proofload report runs/20261123T113000Z-4f1c2a -o report.html`")(report)

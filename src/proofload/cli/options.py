@@ -52,3 +52,9 @@ JUnit = Annotated[
     Path | None, typer.Option("--junit", help="Write the result as JUnit XML to this file.", metavar="FILE")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, verdicts only.")]
+Html = Annotated[
+    Path | None, typer.Option("--html", help="Write the report as one HTML file, as well.", metavar="FILE")
+]
+Markdown = Annotated[
+    Path | None, typer.Option("--markdown", help="Write the result as Markdown, as for a job summary.", metavar="FILE")
+]

@@ -47,6 +47,14 @@ class BundleWriter:
         except OSError as error:
             raise ToolError(f"{path}: got {error.strerror}, expected a new folder for the bundle; see --out") from error
 
+    @classmethod
+    def reopen(cls, path: Path) -> BundleWriter:
+        """Return a writer that adds files to a bundle which stands there already; seal it anew afterwards."""
+        Bundle(path)
+        writer = cls.__new__(cls)
+        writer.path = path
+        return writer
+
     def write_json(self, name: str, content: Any) -> None:
         """Write `content` in canonical form as the file `name`."""
         self.write_bytes(name, dump_json(content))

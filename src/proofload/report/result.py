@@ -31,3 +31,5 @@ class RunResult:
     seed: int | None = None
     began_wall_ns: int | None = None
     notes: tuple[str, ...] = field(default_factory=tuple)
+    report: str = ""
+    """Where the whole report lies, where one was written."""

@@ -91,7 +91,8 @@ def summary(result: RunResult) -> str:
 
 def closing(result: RunResult) -> list[str]:
     """Return where the evidence lies and how to go on."""
-    lines = [f"evidence  {safe(result.bundle)}"]
+    lines = [f"report    {safe(result.report)}"] if result.report else []
+    lines.append(f"evidence  {safe(result.bundle)}")
     lines += [f"note      {safe(note)}" for note in result.notes]
     if result.seed is not None:
         lines.append(f"seed      {result.seed}")

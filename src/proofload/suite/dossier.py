@@ -36,6 +36,10 @@ class Dossier:
     """Why driving broke down, where it did."""
     skipped: str = ""
     took_ns: int = 0
+    phases: tuple[tuple[int, str], ...] = ()
+    """When driving turned to something else, and to what."""
+    silences: tuple[tuple[int, int], ...] = ()
+    """When no other case sent, from and to."""
 
 
 _DOSSIER = TypeAdapter(Dossier)

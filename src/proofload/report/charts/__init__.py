@@ -1,1 +1,1 @@
-"""Pictures of evidence as SVG without a script: aggregated, so that their size does not grow with the run. Decide nothing."""
+"""Pictures of evidence as SVG without a script: aggregated, so that they stay small however long the run was."""

@@ -80,9 +80,9 @@ def time_axis(svg: Svg, x: Scale, top: float, bottom: float, *, signed: bool = T
     sign = "+" if signed else ""
     for tick in steps(x.low, x.high, 8):
         svg.line(x(tick), top, x(tick), bottom, "guide")
-        at_edge = x(tick) > x.end - 20
         text = "0" if tick == 0 else f"{sign if tick > 0 else ''}{label(tick)}"
-        svg.text(x(tick), bottom + 15, text, "tick", "end" if at_edge else "middle")
+        # A label at the very edge would be cut off.
+        svg.text(min(x(tick), svg.width - width_of(text) / 2), bottom + 15, text, "tick", "middle")
 
 
 def value_axis(svg: Svg, y: Scale, left: float, right: float, label: Callable[[float], str], most: int = 5) -> None:
@@ -99,7 +99,7 @@ def value_axis(svg: Svg, y: Scale, left: float, right: float, label: Callable[[f
 
 def lane_names(names: list[str]) -> float:
     """Return how much room names at the left of lanes need."""
-    return min(max((width_of(name) for name in names), default=0), _MOST_LANE_NAME * 6.2) + 14
+    return min(max((width_of(name) for name in names), default=0), _MOST_LANE_NAME * 7.0) + 14
 
 
 def short(name: str, most: int = _MOST_LANE_NAME) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import polars as pl
 
@@ -13,43 +15,33 @@ from proofload.plan.policies import CircuitBreakerPolicy
 from proofload.record.fault_edge import FaultSpan, spans
 from proofload.record.history import History
 from proofload.report.charts.axes import Scale, legend, time_axis
+from proofload.report.charts.calls import LOOKS, TOLD, call_by_call
 from proofload.report.charts.picture import Picture
-from proofload.report.charts.svg import WIDTH, Svg
+from proofload.report.charts.svg import WIDTH, Svg, width_of
 
 _LEFT, _RIGHT, _TOP = 128, 24, 40
 _LANE = 40
-_LOOKS = {
-    Kind.SUCCESS: "mark-good",
-    Kind.FAILURE: "mark-bad",
-    Kind.REJECTED: "mark-warn",
-    Kind.NEUTRAL: "mark-calm",
-    Kind.UNSURE: "mark-none",
-}
-_TOLD = {
-    Kind.SUCCESS: "served",
-    Kind.FAILURE: "failed",
-    Kind.REJECTED: "rejected by the circuit",
-    Kind.NEUTRAL: "client's own fault",
-    Kind.UNSURE: "no answer",
-}
+_ON = {"mark-good-soft": "on-soft", "mark-warn": "on-warn"}
 _MOST_CALLS = 900
 
 
-def circuit(evidence: Evidence, finding: Finding | None) -> Picture | None:
-    """Return the circuit that a case watched, with the calls that a finding names marked."""
+def circuit(evidence: Evidence, finding: Finding | None) -> list[Picture]:
+    """Return the circuit that a case watched: call by call around what a finding names, and over time."""
     before = next(iter(evidence.others.values()), None)
     # The recovery begins where the trip ended; its findings number the rows of both, one after the other.
     history = History.concat([before.history, evidence.history]) if before is not None else evidence.history
     edges = (*(before.edges if before is not None else ()), *evidence.edges)
     policy = _policy(evidence, history)
     if policy is None:
-        return None
+        return []
     ours = tuple(span for span in spans(edges) if span.service == policy.service)
     called = pl.col("operation").cast(pl.String).is_in([policy.operation, policy.failing_operation or ""])
     calls = calls_of(Stage(policy, history, ours), history.rows_where(called))
     if not len(calls):
-        return None
-    return _draw(policy, calls, ours, set(finding.rows) if finding else set())
+        return []
+    shown = set(finding.rows) if finding else set()
+    over_time = _draw(policy, calls, ours, shown)
+    return [call_by_call(policy, calls, shown), over_time] if shown else [over_time]
 
 
 def _policy(evidence: Evidence, history: History) -> CircuitBreakerPolicy | None:
@@ -68,22 +60,22 @@ def _draw(policy: CircuitBreakerPolicy, calls: Calls, faults: tuple[FaultSpan, .
     time_axis(svg, x, _TOP, bottom)
     for lane, name in enumerate(("fault", "circuit", "client was told", "reached service")):
         svg.text(_LEFT - 12, _TOP + lane * _LANE + _LANE / 2 + 4, name, "label", "end")
-    present = [kind for kind in _TOLD if bool(calls.of(kind).any())]
-    legend(svg, _LEFT, 16, [(_LOOKS[kind], _TOLD[kind]) for kind in present])
+    present = [kind for kind in TOLD if bool(calls.of(kind).any())]
+    legend(svg, _LEFT, 16, [(LOOKS[kind], TOLD[kind]) for kind in present])
     for span in faults:
         _fault(svg, x, span, zero, bottom)
     _states(svg, x, policy, calls, zero)
     _calls(svg, x, calls, zero, shown)
     caption = (
-        f"{policy.failures} failures in a row must open the circuit of {policy.service}; open, it answers "
-        f"{policy.status_when_open} by itself for {format_duration(policy.open_for)}, then {policy.successes} successes close it. "
-        "The state is read off the answers: what was told in the calls between is all that a client can know."
+        f"{policy.failures} failures in a row must open the circuit of {policy.service}. Open, it answers "
+        f"{policy.status_when_open} by itself for {format_duration(policy.open_for)}; {policy.successes} successes "
+        "then close it. The state is read off the answers: between two calls a client can know no more."
     )
     return Picture("The circuit over time", svg.markup(), caption)
 
 
 def _summary(policy: CircuitBreakerPolicy, calls: Calls) -> str:
-    told = ", ".join(f"{int(calls.of(kind).sum())} {text}" for kind, text in _TOLD.items() if calls.of(kind).any())
+    told = ", ".join(f"{int(calls.of(kind).sum())} {text}" for kind, text in TOLD.items() if calls.of(kind).any())
     return f"calls to {policy.service} over time: {told}"
 
 
@@ -96,10 +88,8 @@ def _fault(svg: Svg, x: Scale, span: FaultSpan, zero: int, bottom: float) -> Non
     proven = "a probe saw it hold" if span.held else "no probe saw it hold"
     svg.rect(narrow, y, narrow_to - narrow, 22, "mark-fault", f"{span.fault}: it surely held; {proven}", 3)
     text = f"{span.fault}{', proven' if span.held else ', not proven'}"
-    if wide_to - wide > 6.4 * len(text):
-        svg.text(wide + 8, y + 15, text, "on-mark")
-    else:
-        svg.text(min(wide_to + 6, WIDTH - 170), y + 15, text, "tick")
+    at_right = wide_to + 8 + width_of(text) < WIDTH
+    svg.text(wide_to + 8 if at_right else wide - 8, y + 15, text, "label", "start" if at_right else "end")
 
 
 def _states(svg: Svg, x: Scale, policy: CircuitBreakerPolicy, calls: Calls, zero: int) -> None:
@@ -111,7 +101,7 @@ def _states(svg: Svg, x: Scale, policy: CircuitBreakerPolicy, calls: Calls, zero
         return
     changes = [0, *(np.flatnonzero(is_rejected[1:] != is_rejected[:-1]) + 1).tolist(), len(sent)]
     was_open = False
-    for at, until in zip(changes, changes[1:], strict=False):
+    for at, until in itertools.pairwise(changes):
         from_x = x(int(sent[at]))
         to_x = x(int(sent[until])) if until < len(sent) else x(x.high)
         if is_rejected[at]:
@@ -127,9 +117,9 @@ def _states(svg: Svg, x: Scale, policy: CircuitBreakerPolicy, calls: Calls, zero
 
 def _state(svg: Svg, from_x: float, to_x: float, y: float, look: str, text: str) -> None:
     svg.rect(from_x, y, to_x - from_x, 22, look, text, 3)
-    fitting = next((one for one in (text, text.split(",")[0]) if to_x - from_x > 6.4 * len(one) + 10), "")
+    fitting = next((one for one in (text, text.split(",", maxsplit=1)[0]) if to_x - from_x > 6.4 * len(one) + 10), "")
     if fitting:
-        svg.text(from_x + 8, y + 15, fitting, "on-soft" if look == "mark-good-soft" else "on-mark")
+        svg.text(from_x + 8, y + 15, fitting, _ON.get(look, "on-mark"))
 
 
 def _calls(svg: Svg, x: Scale, calls: Calls, zero: int, shown: set[int]) -> None:
@@ -144,15 +134,20 @@ def _calls(svg: Svg, x: Scale, calls: Calls, zero: int, shown: set[int]) -> None
         kind, sent, took = Kind(int(calls.kind[i])), int(calls.sent_ns[i]) - zero, int(calls.took_ns[i])
         tip = (
             f"row {calls.row[i]}: sent +{format_duration(sent)}, {calls.status[i] or 'no answer'} after "
-            f"{format_duration(took)}: {_TOLD[kind]}"
+            f"{format_duration(took)}: {TOLD[kind]}"
         )
         width = max(x(sent + took) - x(sent), 2.4)
-        svg.rect(x(sent), _TOP + 2 * _LANE + 9, width, 22, _LOOKS[kind], tip)
+        svg.rect(x(sent), _TOP + 2 * _LANE + 9, width, 22, LOOKS[kind], tip)
         if through[i]:
-            svg.rect(x(sent), _TOP + 3 * _LANE + 9, width, 22, _LOOKS[kind], tip)
+            svg.rect(x(sent), _TOP + 3 * _LANE + 9, width, 22, LOOKS[kind], tip)
         if int(calls.row[i]) in shown:
             svg.path(
-                [(x(sent) + width / 2 - 4, _TOP + 2 * _LANE), (x(sent) + width / 2 + 4, _TOP + 2 * _LANE),
-                 (x(sent) + width / 2, _TOP + 2 * _LANE + 7)],
-                "mark-pointer", f"row {calls.row[i]}, named in the finding", closed=True,
+                [
+                    (x(sent) + width / 2 - 4, _TOP + 2 * _LANE),
+                    (x(sent) + width / 2 + 4, _TOP + 2 * _LANE),
+                    (x(sent) + width / 2, _TOP + 2 * _LANE + 7),
+                ],
+                "mark-pointer",
+                f"row {calls.row[i]}, named in the finding",
+                closed=True,
             )

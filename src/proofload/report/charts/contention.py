@@ -19,11 +19,11 @@ _LANE = 20
 _MOST_LANES = 28
 
 
-def contention(evidence: Evidence, finding: Finding | None) -> Picture | None:
+def contention(evidence: Evidence, finding: Finding | None) -> list[Picture]:
     """Return the burst that a finding is about with its rows in red, or the first burst where there is none."""
     rows = _rows(evidence, finding)
     if not len(rows):
-        return None
+        return []
     history = evidence.history
     shown = set(finding.rows) if finding else set()
     sent, done = history.numbers("sent_ns"), history.numbers("done_ns")
@@ -31,19 +31,28 @@ def contention(evidence: Evidence, finding: Finding | None) -> Picture | None:
     rows = rows[np.lexsort((sent[rows], ~np.isin(rows, sorted(shown))))][:_MOST_LANES]
     rows = rows[np.argsort(sent[rows], kind="stable")]
     if not len(rows):
-        return None
+        return []
     zero = int(sent[rows].min())
-    names = [f"row {row} {name}" for row, name in zip(rows, history.frame["operation"].cast(pl.String)[rows], strict=True)]
+    names = [
+        f"row {row} {name}" for row, name in zip(rows, history.frame["operation"].cast(pl.String)[rows], strict=True)
+    ]
     left = lane_names(names)
     bottom = _TOP + len(rows) * _LANE
-    svg = Svg(bottom + 34, f"{len(rows)} operations of one user at once, {len(shown & set(rows.tolist()))} of them in red")
+    svg = Svg(
+        bottom + 34, f"{len(rows)} operations of one user at once, {len(shown & set(rows.tolist()))} of them in red"
+    )
     x = Scale(0, float(max(int(done[rows].max()) - zero, 1)) * 1.02, left, WIDTH - _RIGHT)
     time_axis(svg, x, _TOP, bottom)
     legend(
         svg,
         left,
         16,
-        [("mark-bad", "can't both be"), ("mark-good", "done"), ("mark-warn", "refused"), ("mark-none", "no answer")]
+        [
+            ("mark-bad", "the counterexample"),
+            ("mark-good", "done"),
+            ("mark-warn", "refused"),
+            ("mark-none", "no answer"),
+        ]
         if shown
         else [("mark-good", "done"), ("mark-warn", "refused"), ("mark-none", "no answer")],
     )
@@ -58,10 +67,13 @@ def contention(evidence: Evidence, finding: Finding | None) -> Picture | None:
         svg.text(x(to_ns) + 8, y + 11, told, "label bad" if red else "tick")
     caption = (
         "Each bar is one operation, from when it was sent to when it was answered; it took effect somewhere inside. "
-        + ("The red ones are the counterexample: no order of them explains what was answered." if shown else
-           "One holds the lock at a time; the others are refused or wait.")
+        + (
+            "The red ones are the counterexample: no order of them explains what was answered."
+            if shown
+            else "One holds the lock at a time; the others are refused or wait."
+        )
     )
-    return Picture("Operations at once", svg.markup(), caption)
+    return [Picture("Operations at once", svg.markup(), caption)]
 
 
 def _rows(evidence: Evidence, finding: Finding | None) -> NDArray[np.int64]:

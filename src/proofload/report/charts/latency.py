@@ -18,7 +18,7 @@ from proofload.report.charts.svg import WIDTH, Svg, width_of
 _LEFT, _RIGHT, _TOP, _HEIGHT = 64, 24, 40, 230
 _PER_MILLES = (0, 250, 500, 750, 900, 950, 990, 995, 999, 1000)
 _TOLD = {500: "p50", 900: "p90", 950: "p95", 990: "p99", 999: "p99.9"}
-_MOST_SERIES = 6
+_MOST_SERIES = 8
 _SLICES, _BINS = 60, 48
 
 
@@ -32,7 +32,9 @@ def latency(evidence: Evidence) -> list[Picture]:
     return [_curves(some, len(everything)), _spread(some), _course(some)]
 
 
-def curves_beside(before: Sequence[tuple[str, NDArray[np.int64]]], after: Sequence[tuple[str, NDArray[np.int64]]]) -> Picture:
+def curves_beside(
+    before: Sequence[tuple[str, NDArray[np.int64]]], after: Sequence[tuple[str, NDArray[np.int64]]]
+) -> Picture:
     """Return percentile curves of the same operations before (dashed) and after."""
     lines = [(name, values, f"line-{i}", False) for i, (name, values) in enumerate(after[:_MOST_SERIES])]
     looks = {name: look for name, _, look, _ in lines}
@@ -71,7 +73,9 @@ def _plot(title: str, lines: Sequence[tuple[str, NDArray[np.int64], str, bool]],
         if not is_before:
             legend_at.append((look.replace("line", "swatch"), short(name, 20)))
         told = [format_duration(int(values[_index(values, per_mille)])) for per_mille in _TOLD]
-        table.append((f"{name} before" if is_before else name, f"{len(values):,}", *told, format_duration(int(values[-1]))))
+        table.append(
+            (f"{name} before" if is_before else name, f"{len(values):,}", *told, format_duration(int(values[-1])))
+        )
     legend(svg, _LEFT, 16, legend_at)
     return Picture(title, svg.markup(), caption, ("operation", "samples", *_TOLD.values(), "max"), tuple(table))
 
@@ -83,7 +87,11 @@ def _spread(some: list[Samples]) -> Picture:
     edges = np.geomspace(low * 0.99, high * 1.01, _BINS + 1)
     left, lane = min(max(width_of(one.name) for one in some), 170) + 14, 46
     bottom = 18 + lane * len(some)
-    svg = Svg(bottom + 26, "how the answers of each operation are spread: " + "; ".join(_in_words(one.name, one.response_ns) for one in some))
+    svg = Svg(
+        bottom + 26,
+        "how the answers of each operation are spread: "
+        + "; ".join(_in_words(one.name, one.response_ns) for one in some),
+    )
     x = Scale(low, high, left, WIDTH - _RIGHT, log=True)
     _decade_axis(svg, x, 8, bottom)
     for at, one in enumerate(some):
@@ -94,7 +102,9 @@ def _spread(some: list[Samples]) -> Picture:
         for b in np.flatnonzero(counts):
             height = max(1.5, (lane - 12) * counts[b] / peak)
             told = f"{counts[b]} between {format_duration(round(edges[b]))} and {format_duration(round(edges[b + 1]))}"
-            svg.rect(x(edges[b]), base - height, max(1.0, x(edges[b + 1]) - x(edges[b]) - 1), height, f"fill-{at}", told)
+            svg.rect(
+                x(edges[b]), base - height, max(1.0, x(edges[b + 1]) - x(edges[b]) - 1), height, f"fill-{at}", told
+            )
         svg.line(left, base, WIDTH - _RIGHT, base, "axis")
     caption = "How many answers took how long, each operation by its own height. Two humps mean two kinds of answers."
     return Picture("Distribution", svg.markup(), caption)
@@ -102,7 +112,7 @@ def _spread(some: list[Samples]) -> Picture:
 
 def _decade_axis(svg: Svg, x: Scale, top: float, bottom: float) -> None:
     last = -math.inf
-    for power in range(0, 12):
+    for power in range(12):
         for factor in (1, 2, 5):
             tick = factor * 10.0**power
             if x.low <= tick <= x.high and x(tick) - last > 56:
@@ -131,7 +141,8 @@ def _course(some: list[Samples]) -> Picture:
             at = x((int(part) + 0.5) * span / _SLICES)
             slowest = float(values.max())
             median.append((at, y(float(np.median(values)))))
-            told = f"{one.name}: {len(values)} answers, median {format_duration(int(np.median(values)))}, slowest {format_duration(int(slowest))}"
+            usual = format_duration(int(np.median(values)))
+            told = f"{one.name}: {len(values)} answers, median {usual}, slowest {format_duration(int(slowest))}"
             svg.dot(at, y(slowest), 2.6, f"fill-{i}", told)
         svg.path(median, f"curve line-{i}", one.name)
     return Picture("Over time", svg.markup(), "Lines are the medians of slices of the run, dots their slowest answers.")

@@ -19,17 +19,17 @@ _TOP, _RIGHT, _BAR = 36, 150, 13
 _MOST_KEYS = 24
 
 
-def ledgers(evidence: Evidence) -> Picture | None:
+def ledgers(evidence: Evidence) -> list[Picture]:
     """Return the counts side by side, by route and status, for a case that read the target's books."""
     client = _client(evidence)
     metrics, audit = _metrics(evidence), _audit(evidence)
     if not client or (metrics is None and audit is None):
-        return None
+        return []
     named = [("client", "mark-calm", client)]
     named += [("metrics", "mark-good", metrics)] if metrics is not None else []
     named += [("audit log", "mark-other", audit)] if audit is not None else []
     keys = sorted(client, key=lambda key: (_off(key, client, metrics) == 0, -client[key]))[:_MOST_KEYS]
-    return _draw(keys, named, metrics)
+    return [_draw(keys, named, metrics)]
 
 
 def _off(key: _Key, client: Counter[_Key], metrics: Counter[_Key] | None) -> int:
@@ -51,7 +51,14 @@ def _draw(keys: list[_Key], named: list[tuple[str, str, Counter[_Key]]], metrics
         svg.text(left - 10, y + group / 2, short(name, 46), "label strong" if off else "label", "end")
         for lane, (who, look, counts) in enumerate(named):
             wrong = off != 0 and who == "metrics"
-            svg.rect(x(0), y + lane * _BAR, x(counts[key]) - x(0), _BAR - 3, "mark-bad" if wrong else look, f"{who}: {counts[key]}")
+            svg.rect(
+                x(0),
+                y + lane * _BAR,
+                x(counts[key]) - x(0),
+                _BAR - 3,
+                "mark-bad" if wrong else look,
+                f"{who}: {counts[key]}",
+            )
             told = f"{counts[key]:,}" + (f" ({off:+,})" if wrong else "")
             svg.text(x(counts[key]) + 6, y + lane * _BAR + 9, told, "tick bad" if wrong else "tick")
         table.append((name, *(f"{counts[key]:,}" for _, _, counts in named), f"{off:+,}" if off else "0"))
@@ -60,7 +67,11 @@ def _draw(keys: list[_Key], named: list[tuple[str, str, Counter[_Key]]], metrics
         "metrics, and what the target says it answered. Equal bars are what is expected."
     )
     return Picture(
-        "The books, side by side", svg.markup(), caption, ("route", *(name for name, _, _ in named), "metrics − client"), tuple(table)
+        "The books, side by side",
+        svg.markup(),
+        caption,
+        ("route", *(name for name, _, _ in named), "metrics − client"),
+        tuple(table),
     )
 
 
@@ -100,12 +111,10 @@ def _audit(evidence: Evidence) -> Counter[_Key] | None:
     """Return how many entries of the audit log bear the id of a request of each kind."""
     if not evidence.ledgers.audit:
         return None
-    ids = Counter(
-        str(entry.fields.get("request_id")) for entry in evidence.ledgers.audit if entry.fields is not None
+    ids = Counter(str(entry.fields.get("request_id")) for entry in evidence.ledgers.audit if entry.fields is not None)
+    frame = evidence.history.frame.select(pl.col("operation").cast(pl.String), "status", "request_id").filter(
+        pl.col("request_id").is_in(list(ids))
     )
-    frame = evidence.history.frame.select(
-        pl.col("operation").cast(pl.String), "status", "request_id"
-    ).filter(pl.col("request_id").is_in(list(ids)))
     found: Counter[_Key] = Counter()
     for operation, status, request_id in frame.iter_rows():
         found[_key(evidence, operation, status)] += ids[request_id]

@@ -36,17 +36,17 @@ class _Scene:
     key: str
 
 
-def rate_window(evidence: Evidence, finding: Finding | None) -> Picture | None:
+def rate_window(evidence: Evidence, finding: Finding | None) -> list[Picture]:
     """Return the window that a finding is about, or the fullest one where there is none."""
     policy = _policy(evidence)
     if policy is None:
-        return None
+        return []
     rows = np.asarray(finding.rows if finding and finding.rows else _fullest(evidence, policy), dtype=np.int64)
     rows = rows[rows < len(evidence.history)]
     if not len(rows):
-        return None
+        return []
     scene = _scene(evidence, policy, rows)
-    return _draw(scene, policy, set(finding.rows) if finding else set(), finding)
+    return [_draw(scene, policy, set(finding.rows) if finding else set(), finding)]
 
 
 def _policy(evidence: Evidence) -> RateLimitPolicy | None:
@@ -111,16 +111,23 @@ def _draw(scene: _Scene, policy: RateLimitPolicy, shown: set[int], finding: Find
         svg,
         _LEFT,
         16,
-        [("mark-good", "admitted"), ("mark-bad", "beyond the limit"), ("mark-warn", "rejected"), ("mark-none", "no answer")],
+        [
+            ("mark-good", "admitted"),
+            ("mark-bad", "beyond the limit"),
+            ("mark-warn", "rejected"),
+            ("mark-none", "no answer"),
+        ],
     )
     value_axis(svg, y, _LEFT, WIDTH - _RIGHT, lambda value: f"{value:.0f}")
     time_axis(svg, x, _TOP, bottom + _LANE)
     for i in _thinned(len(scene.row), scene, shown):
         _bar(svg, scene, i, x, y, int(counts[i]), policy.limit, shown, bottom)
     svg.line(_LEFT, y(policy.limit), WIDTH - _RIGHT, y(policy.limit), "limit")
-    svg.text(WIDTH - _RIGHT, y(policy.limit) - 6, f"limit {policy.limit}", "label strong", "end")
+    svg.text(_LEFT + 6, y(policy.limit) - 6, f"limit {policy.limit}", "label strong")
     if window_end >= x.high:
-        svg.text(x(0) + 6, _TOP + 14, f"inside one window of {format_duration(policy.window)}", "tick")
+        svg.text(
+            WIDTH - _RIGHT - 8, bottom - 8, f"all inside one window of {format_duration(policy.window)}", "tick", "end"
+        )
     else:
         svg.line(x(window_end), _TOP, x(window_end), bottom + _LANE, "edge")
         svg.text(x(window_end) - 6, _TOP + 14, f"the window of {format_duration(policy.window)} ends", "tick", "end")

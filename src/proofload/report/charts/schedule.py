@@ -52,7 +52,10 @@ def schedule(turns: Sequence[Turn]) -> Picture | None:
     alone = sum(turn.to_ns - turn.from_ns for turn in ran)
     left = lane_names([turn.case for turn in ran])
     bottom = _TOP + len(ran) * _LANE
-    svg = Svg(bottom + 34, f"{len(ran)} cases in {format_duration(total)}; one after the other they would take {format_duration(alone)}")
+    svg = Svg(
+        bottom + 34,
+        f"{len(ran)} cases in {format_duration(total)}; one after the other they would take {format_duration(alone)}",
+    )
     x = Scale(0, total * 1.01, left, WIDTH - _RIGHT)
     present = [outcome for outcome in _LOOKS if any(turn.outcome is outcome for turn in ran)]
     entries = [(_LOOKS[outcome], outcome.name) for outcome in present]
@@ -63,8 +66,10 @@ def schedule(turns: Sequence[Turn]) -> Picture | None:
         _turn(svg, x, _TOP + lane * _LANE, left, turn)
     caption = (
         f"{len(ran)} cases took {format_duration(total)} side by side; one after the other it would have been "
-        f"{format_duration(alone)}. Notches part what a case did; point at one to read it."
-    )
+        f"{format_duration(alone)}. "
+        if len(ran) > 1
+        else ""
+    ) + "Notches part what a case did; point at one to read it."
     head = ("case", "verdict", "began", "took", "longest part")
     return Picture("The schedule", svg.markup(), caption, head, tuple(_row(turn) for turn in ran))
 
@@ -83,7 +88,7 @@ def _turn(svg: Svg, x: Scale, y: float, left: float, turn: Turn) -> None:
     for from_ns, to_ns in turn.silences:
         svg.rect(x(from_ns), y + 21, x(to_ns) - x(from_ns), 3, "silence", f"silence kept for {turn.case}")
     if to_x - from_x > width_of(took) + 12:
-        svg.text(to_x - 6, y + 16, took, "on-mark", "end")
+        svg.text(to_x - 6, y + 16, took, "on-warn" if turn.outcome is Outcome.INCONCLUSIVE else "on-mark", "end")
     elif to_x + width_of(took) + 6 < WIDTH:
         svg.text(to_x + 6, y + 16, took, "tick")
 
@@ -91,4 +96,10 @@ def _turn(svg: Svg, x: Scale, y: float, left: float, turn: Turn) -> None:
 def _row(turn: Turn) -> tuple[str, ...]:
     longest = max(turn.phases, key=lambda phase: phase.to_ns - phase.from_ns, default=None)
     told = f"{longest.what}, {format_duration(longest.to_ns - longest.from_ns)}" if longest else ""
-    return (turn.case, turn.outcome.name, f"+{format_duration(turn.from_ns)}", format_duration(turn.to_ns - turn.from_ns), told)
+    return (
+        turn.case,
+        turn.outcome.name,
+        f"+{format_duration(turn.from_ns)}",
+        format_duration(turn.to_ns - turn.from_ns),
+        told,
+    )

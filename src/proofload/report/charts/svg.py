@@ -8,7 +8,7 @@ from proofload.core.text import visible
 
 WIDTH = 860
 """Of every picture, in its own units; pages scale it or let it scroll."""
-_CHARACTER = 6.2
+_CHARACTER = 7.0
 """About how wide a character of a label is."""
 _MOST_LABEL = 120
 
@@ -29,12 +29,12 @@ class Svg:
             },
         )
 
-    def rect(self, x: float, y: float, width: float, height: float, look: str, tip: str = "", radius: float = 0) -> None:
+    def rect(
+        self, x: float, y: float, width: float, height: float, look: str, tip: str = "", radius: float = 0
+    ) -> None:
         """Draw a box; `tip` is told to who points at it."""
         extra = {"rx": _number(radius)} if radius else {}
-        self._add(
-            "rect", look, tip, x=x, y=y, width=max(width, 0.5), height=max(height, 0.5), extra=extra
-        )
+        self._add("rect", look, tip, x=x, y=y, width=max(width, 0.5), height=max(height, 0.5), extra=extra)
 
     def line(self, x1: float, y1: float, x2: float, y2: float, look: str) -> None:
         """Draw a straight line."""
@@ -50,7 +50,9 @@ class Svg:
         """Draw a filled circle."""
         self._add("circle", look, tip, cx=x, cy=y, r=radius)
 
-    def text(self, x: float, y: float, text: str, look: str = "label", anchor: str = "start", most: int = _MOST_LABEL) -> None:
+    def text(
+        self, x: float, y: float, text: str, look: str = "label", anchor: str = "start", most: int = _MOST_LABEL
+    ) -> None:
         """Write a label; what is in it can neither be markup nor hide itself."""
         element = self._add("text", look, x=x, y=y, extra={"text-anchor": anchor})
         element.text = visible(text, most)

@@ -25,11 +25,11 @@ _KINDS = (
 )
 
 
-def traffic(evidence: Evidence) -> Picture | None:
+def traffic(evidence: Evidence) -> list[Picture]:
     """Return every step of a case as a lane: how much was sent when, and how it was answered."""
     history = evidence.history
     if not len(history):
-        return None
+        return []
     sent = history.numbers("intended_ns")
     zero = min(evidence.anchor.monotonic_ns, int(sent.min()))
     span = max(int(max(sent.max(), history.numbers("done_ns").max())) - zero, 1)
@@ -45,7 +45,14 @@ def traffic(evidence: Evidence) -> Picture | None:
     x = Scale(0, span, left, WIDTH - _RIGHT)
     for fault in spans(evidence.edges):
         from_x = x(fault.narrow_from_ns - zero)
-        svg.rect(from_x, _TOP - 4, x(fault.narrow_to_ns - zero) - from_x, bottom - _TOP + 4, "shade", f"{fault.fault}: surely held")
+        svg.rect(
+            from_x,
+            _TOP - 4,
+            x(fault.narrow_to_ns - zero) - from_x,
+            bottom - _TOP + 4,
+            "shade",
+            f"{fault.fault}: surely held",
+        )
     time_axis(svg, x, _TOP, bottom)
     legend(svg, left, 16, [(look, name) for i, (name, look) in enumerate(_KINDS) if bool((kinds == i).any())])
     for lane, name in enumerate(shown):
@@ -53,10 +60,18 @@ def traffic(evidence: Evidence) -> Picture | None:
         _lane(svg, x, _TOP + lane * _LANE, name, left, np.stack([bins[mine], kinds[mine]]), span)
     more = f" {left_out} more steps are not drawn." if left_out > 0 else ""
     caption = f"Each line is a step of the case; the height is how many requests were due then.{more}"
-    return Picture("What was sent", svg.markup(), caption)
+    return [Picture("What was sent", svg.markup(), caption)]
 
 
-def _lane(svg: Svg, x: Scale, y: float, name: str, left: float, of_lane: np.ndarray[tuple[int, ...], np.dtype[np.int64]], span: int) -> None:
+def _lane(
+    svg: Svg,
+    x: Scale,
+    y: float,
+    name: str,
+    left: float,
+    of_lane: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+    span: int,
+) -> None:
     svg.text(left - 10, y + _LANE - 9, short(name), "label", "end")
     svg.line(left, y + _LANE - 4, WIDTH - _RIGHT, y + _LANE - 4, "axis")
     cells = np.zeros((_BINS, len(_KINDS)), dtype=np.int64)
@@ -90,15 +105,15 @@ def _steps(evidence: Evidence) -> list[str]:
     return names.str.replace(r"^[^/]*/", "").str.replace(r" \d+$", "").to_list()
 
 
-def overload(evidence: Evidence) -> Picture | None:
+def overload(evidence: Evidence) -> list[Picture]:
     """Return load offered against good answers, second by second, for a case that goes beyond capacity."""
     policy = evidence.target.policies.overload
     history = evidence.history
     if policy is None or not len(history):
-        return None
+        return []
     rows = history.rows_where(pl.col("operation").cast(pl.String) == policy.operation)
     if len(rows) < 2:
-        return None
+        return []
     due = history.numbers("intended_ns")[rows]
     zero, span = int(due.min()), int(due.max() - due.min()) or 1
     width = max(NS_PER_SECOND // 2, span // 160)
@@ -113,8 +128,18 @@ def overload(evidence: Evidence) -> Picture | None:
     time_axis(svg, x, 40, 264)
     legend(svg, 64, 16, [("mark-none", "offered"), ("mark-good", "answered well")])
     middle = [(i + 0.5) * width for i in range(count)]
-    svg.path([(x(0), y(0)), *((x(at), y(float(value))) for at, value in zip(middle, served, strict=True)), (x(x.high), y(0))], "area-good", closed=True)
+    svg.path(
+        [
+            (x(0), y(0)),
+            *((x(at), y(float(value))) for at, value in zip(middle, served, strict=True)),
+            (x(x.high), y(0)),
+        ],
+        "area-good",
+        closed=True,
+    )
     svg.path([(x(at), y(float(value))) for at, value in zip(middle, offered, strict=True)], "curve offered", "offered")
-    svg.path([(x(at), y(float(value))) for at, value in zip(middle, served, strict=True)], "curve line-2", "answered well")
+    svg.path(
+        [(x(at), y(float(value))) for at, value in zip(middle, served, strict=True)], "curve line-2", "answered well"
+    )
     caption = "Beyond capacity the lines part: what matters is that good answers keep their height and come back after."
-    return Picture("Offered load and goodput", svg.markup(), caption)
+    return [Picture("Offered load and goodput", svg.markup(), caption)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from proofload.core.text import visible
 from proofload.core.units import format_duration
@@ -40,12 +41,16 @@ _MEANING = {
     Outcome.ERROR: "the tool or its surroundings broke",
     Outcome.SKIPPED: "not declared, or a case before it did not pass",
 }
+_CODE = re.compile("`([^`]+)`")
 _MOST_ROWS = 40
 _MOST_FIGURES = 12
+_MOST_SHOWN = 4_000
 
 
 @dataclass(frozen=True, slots=True)
 class _FindingView:
+    is_first: bool
+    """Of its rule in this case: what repeats it is folded."""
     outcome: str
     sign: str
     rule: str
@@ -55,7 +60,7 @@ class _FindingView:
     rows: str
     examined: str
     figures: tuple[tuple[str, str], ...]
-    picture: Picture | None
+    pictures: list[Picture]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def page(story: Story) -> str:
         for verdict in result.verdicts
         if verdict.outcome is outcome
     ]
-    return _template("report.html.j2").render(
+    text: str = _template("report.html.j2").render(
         style=_style(),
         policy=f"default-src 'none'; style-src 'sha256-{_sha256(_style())}'; base-uri 'none'; form-action 'none'",
         result=result,
@@ -105,13 +110,23 @@ def page(story: Story) -> str:
         plan=yaml.safe_dump(dict(story.plan), sort_keys=False, allow_unicode=True, width=100) if story.plan else "",
         links=story.links.get("", ()),
     )
+    return text
+
+
+def standalone(picture: Picture) -> str:
+    """Return a picture as an SVG file of its own, in its colours."""
+    style = f"<style>{_style()}</style>"
+    head, tag, rest = picture.svg.partition(">")
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{head}{tag}{style}{rest}\n'
 
 
 def _case(story: Story, verdict: Verdict, says: str) -> _CaseView:
     info = story.result.cases[verdict.case]
     evidence = story.evidence.get(verdict.case)
     drawn = {id(one): choose.of_finding(one, evidence) for one in choose.worth_drawing(verdict)} if evidence else {}
-    open_ones = sorted((one for one in verdict.findings if one.outcome >= Outcome.INCONCLUSIVE), key=lambda one: -one.outcome)
+    open_ones = sorted(
+        (one for one in verdict.findings if one.outcome >= Outcome.INCONCLUSIVE), key=lambda one: -one.outcome
+    )
     return _CaseView(
         view.safe(verdict.case),
         "case-" + "".join(sign if sign.isalnum() else "-" for sign in verdict.case),
@@ -121,20 +136,24 @@ def _case(story: Story, verdict: Verdict, says: str) -> _CaseView:
         format_duration(info.took_ns) if info.took_ns else "",
         tuple(view.safe(line) for line in verdict.reason.splitlines()),
         says,
-        tuple(_finding(one, drawn.get(id(one))) for one in open_ones),
-        tuple(_finding(one, None) for one in verdict.findings if one.outcome < Outcome.INCONCLUSIVE),
+        tuple(
+            _finding(one, drawn.get(id(one), []), is_first=one.rule not in {other.rule for other in open_ones[:i]})
+            for i, one in enumerate(open_ones)
+        ),
+        tuple(_finding(one, []) for one in verdict.findings if one.outcome < Outcome.INCONCLUSIVE),
         tuple(choose.of_case(verdict, evidence)) if evidence and verdict.outcome is not Outcome.SKIPPED else (),
         story.links.get(verdict.case, ()),
         story.told.get(verdict.case, Told()),
     )
 
 
-def _finding(finding: Finding, picture: Picture | None) -> _FindingView:
+def _finding(finding: Finding, pictures: list[Picture], *, is_first: bool = True) -> _FindingView:
     rows = ", ".join(str(row) for row in finding.rows[:_MOST_ROWS])
     if len(finding.rows) > _MOST_ROWS:
         rows += f" and {len(finding.rows) - _MOST_ROWS} more"
     figures = [(name.replace("_", " "), view.safe(str(value))) for name, value in finding.figures.items()]
     return _FindingView(
+        is_first,
         finding.outcome.name,
         _SIGNS[finding.outcome],
         view.safe(finding.rule),
@@ -144,7 +163,7 @@ def _finding(finding: Finding, picture: Picture | None) -> _FindingView:
         rows,
         f"{finding.examined:,} examined, {finding.needed:,} needed",
         tuple(figures[:_MOST_FIGURES]),
-        picture,
+        pictures,
     )
 
 
@@ -159,7 +178,8 @@ def _headline(story: Story) -> str:
     if counted[Outcome.INCONCLUSIVE]:
         return f"Nothing proven broken, but {_cases(counted[Outcome.INCONCLUSIVE])} could not be told"
     if counted[Outcome.PASS]:
-        return f"Every control held: {_cases(counted[Outcome.PASS])} passed"
+        some = "that was tested " if counted[Outcome.SKIPPED] else ""
+        return f"Every control {some}held: {_cases(counted[Outcome.PASS])} passed"
     return "Every case was skipped, so nothing is proven"
 
 
@@ -186,6 +206,11 @@ def _style() -> str:
     return (resources.files("proofload.report.html") / "templates" / "style.css").read_text(encoding="utf-8")
 
 
+def _coded(text: str) -> Markup:
+    """Return escaped text in which what stands between backticks is code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 -- it was escaped just before
+
+
 def _sha256(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
@@ -198,7 +223,11 @@ def _template(name: str) -> Any:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # Escaping is not enough: a sign that turns the reading direction is no markup.
+        finalize=lambda value: visible(value, _MOST_SHOWN) if type(value) is str else value,
     )
     # The style and the drawings are made by us alone; everything else is escaped.
     environment.filters["drawn"] = Markup
+    environment.filters["coded"] = _coded
+    environment.filters["in_lines"] = lambda text: Markup("\n").join(visible(line) for line in text.splitlines())
     return environment.get_template(name)

@@ -1,0 +1,82 @@
+"""Writes reports of a run: into its bundle, and where a person asked for them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proofload.cli.exit_status import ExitStatus, of_outcomes, worst_of
+from proofload.core.errors import ToolError
+from proofload.report.result import RunResult
+
+REPORT, SCHEDULE = "report.html", "schedule.svg"
+
+
+def report(
+    bundle: Annotated[Path, typer.Argument(help="The bundle of a run.", metavar="BUNDLE")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The file to write: .html or .md.", metavar="FILE")
+    ] = Path(REPORT),
+) -> None:
+    """Judge a bundle again and tell it as one HTML file that needs no network, or as Markdown."""
+    from proofload.report.html.page import page
+    from proofload.report.markdown import to_markdown
+    from proofload.retell import result_of, story_of
+    from proofload.run import judge_bundle
+
+    verdicts = judge_bundle(bundle)
+    status = of_outcomes(verdict.outcome for verdict in verdicts)
+    result = result_of(bundle, verdicts, int(status))
+    if output.suffix == ".md":
+        write(output, to_markdown(result), "--output")
+    else:
+        write(output, page(story_of(result, report_at=output)), "--output")
+    typer.echo(f"{output}: {output.stat().st_size / 1000:,.0f} kB, {len(verdicts)} verdicts")
+    raise typer.Exit(int(ExitStatus.ALL_PASS))
+
+
+def keep_report(result: RunResult) -> RunResult:
+    """Add the report and the picture of the schedule to a run's bundle, seal it anew, and say where the report is."""
+    from proofload.record.bundle import BundleWriter
+    from proofload.report.charts.schedule import schedule
+    from proofload.report.html.page import page, standalone
+    from proofload.retell import RUN, command_line, story_of
+
+    path = Path(result.bundle)
+    writer = BundleWriter.reopen(path)
+    writer.write_json(RUN, {"arguments": command_line(sys.argv[1:])})
+    writer.seal()
+    story = story_of(result, report_at=path / REPORT)
+    picture = schedule(story.turns)
+    if picture is not None:
+        writer.write_bytes(SCHEDULE, standalone(picture).encode())
+    writer.write_bytes(REPORT, page(story).encode())
+    writer.seal()
+    return replace(result, report=str(path / REPORT))
+
+
+def write_asked_for(results: Sequence[RunResult], html: Path | None, markdown: Path | None) -> None:
+    """Write the reports that a person asked for; of repeated runs the HTML tells the worst."""
+    from proofload.report.html.page import page
+    from proofload.report.markdown import to_markdown
+    from proofload.retell import story_of
+
+    worst = max(results, key=lambda result: worst_of([result.exit_status]))
+    if html is not None:
+        write(html, page(story_of(worst, report_at=html)), "--html")
+    if markdown is not None:
+        write(markdown, to_markdown(worst), "--markdown")
+
+
+def write(place: Path, text: str, option: str) -> None:
+    """Write a file that a person asked for. Raises ToolError, naming the option, where that fails."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ToolError(f"{place}: could not be written ({error.strerror}); see {option}") from error

@@ -1,0 +1,115 @@
+"""The report of a real run in a real Chromium: every verdict and counterexample, no errors, no requests, accessible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.e2e.cli import Result, proofload
+
+CHROMIUM = Path("/usr/bin/chromium")
+DEFECTS = ("rl.limit_plus_one", "cb.never_opens", "lock.none", "mon.rejected_not_counted")
+CASES = ("TC-RL-001", "TC-CB-001", "TC-CB-002", "TC-LOCK-001", "TC-MON-001")
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    folder = tmp_path_factory.mktemp("broken")
+    defects = [part for defect in DEFECTS for part in ("--defect", defect)]
+    return proofload("demo", *CASES, *defects, "--window", "3s", "--json", "--quiet", "--out", folder, cwd=folder)
+
+
+def report_of(result: Result) -> Path:
+    return Path(result.json["bundle"]) / "report.html"
+
+
+@pytest.fixture
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    context = browser.new_context(**{"viewport": {"width": 1100, "height": 900}, **getattr(request, "param", {})})
+    page = context.new_page()
+    troubles: list[str] = []
+    page.on("console", lambda message: troubles.append(message.text))
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("request", lambda sent: troubles.append(sent.url) if not sent.url.startswith("file:") else None)
+    yield page
+    context.close()
+    assert troubles == []
+
+
+@pytest.mark.parametrize(
+    "page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"]
+)
+def test_each_verdict_and_counterexample_is_there(page: Page, broken: Result) -> None:
+    page.goto(report_of(broken).as_uri())
+    outcomes = broken.outcomes()
+    assert outcomes == dict.fromkeys(CASES, "FAIL") | {"TC-CB-002": "SKIPPED"}
+    for case, outcome in outcomes.items():
+        row = page.locator(".verdicts tr", has=page.get_by_role("link", name=case, exact=True))
+        assert outcome in row.inner_text()
+    for verdict in broken.json["verdicts"]:
+        shown = page.locator(f"#case-{verdict['case']}").inner_text()
+        first = next((one for one in verdict["findings"] if one["outcome"] == "FAIL"), None)
+        if first:
+            assert first["says"] in shown
+            assert first["shown"][-1] in shown
+    assert page.locator("#case-TC-RL-001 .finding .chart .mark-bad").count() >= 1
+    assert "must be open from here" in str(page.locator("#case-TC-CB-001 .chart").first.text_content())
+    assert page.locator("#case-TC-LOCK-001 .finding .chart").first.is_visible()
+    assert "(-" in str(page.locator("#case-TC-MON-001 .chart .bad").first.text_content())
+    assert page.locator("#schedule .chart").is_visible()
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    is_dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    assert (background == "rgb(20, 23, 27)") is is_dark
+    serious = [one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
+    assert [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in serious] == []
+
+
+@pytest.mark.parametrize("page", [{"viewport": {"width": 390, "height": 800}}], indirect=True)
+def test_a_narrow_screen_scrolls_pictures_and_never_the_page(page: Page, broken: Result) -> None:
+    page.goto(report_of(broken).as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_links_lead_into_the_evidence(page: Page, broken: Result) -> None:
+    report = report_of(broken)
+    page.goto(report.as_uri())
+    links = page.locator("main a:not([href^='#'])").evaluate_all("all => all.map(one => one.getAttribute('href'))")
+    assert len(links) >= len(CASES)
+    assert all((report.parent / link).exists() for link in links)
+    assert (report.parent / "schedule.svg").exists()
+
+
+def test_the_keyboard_gets_everywhere_and_folded_parts_print(page: Page, broken: Result) -> None:
+    page.goto(report_of(broken).as_uri())
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the verdicts"
+    page.emulate_media(media="print")
+    folded = page.locator("details:not([open])").first
+    assert folded.locator(":scope > :not(summary)").first.is_visible()
+
+
+def test_the_bundle_is_sealed_with_its_report_and_tells_it_again(broken: Result, tmp_path: Path) -> None:
+    bundle = broken.json["bundle"]
+    again = proofload("report", bundle, "-o", "again.html", cwd=tmp_path)
+    assert again.status == 0, again.err
+    text = (tmp_path / "again.html").read_text()
+    assert "5 verdicts" in again.out
+    assert "proofload demo TC-RL-001" in text
+    assert f"--seed {broken.json['seed']}" in text
+    in_markdown = proofload("report", bundle, "-o", "again.md", cwd=tmp_path)
+    assert in_markdown.status == 0
+    assert "| ❌ | TC\\-RL\\-001 | FAIL |" in (tmp_path / "again.md").read_text()
