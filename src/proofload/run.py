@@ -122,7 +122,9 @@ def evidence_in(bundle: Bundle) -> tuple[dict[str, Evidence], dict[str, Dossier]
     unknown = [case_id for case_id in case_ids if case_id not in CATALOGUE]
     if unknown:
         remedy = "name the file that holds it with --cases"
-        raise PlanError([Problem(str(path), f"the case {one}", "one of the catalogue", remedy) for one in unknown])
+        raise PlanError(
+            [Problem(str(bundle.path), f"the case {one}", "one of the catalogue", remedy) for one in unknown]
+        )
     kept = {case_id: files.load_case(bundle, case_id) for case_id in case_ids}
     evidence: dict[str, Evidence] = {}
     for case_id in case_ids:
