@@ -54,7 +54,14 @@ def load(
     fail_if: Annotated[list[str] | None, typer.Option(help="Such as 'p99 > 200ms', 'errors > 1%'.")] = None,
     abort: Annotated[bool, typer.Option(help="Stop as soon as a threshold is broken.")] = False,
     max_users: Annotated[int, typer.Option(help="Most requests at one time with --rate.")] = 1_000,
-    processes: Annotated[int, typer.Option("--processes", "-p", help="Generator processes.", min=1, max=256)] = 1,
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", "-p", help="Generator processes; 1, or all cores of a cluster.", min=1, max=256),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option("--cluster", help="A Ray cluster to send from: its address, or 'local'.", metavar="ADDRESS"),
+    ] = None,
     source: Annotated[list[str] | None, typer.Option(help="Local address to send from, repeatable.")] = None,
     timeout: Annotated[str, typer.Option(help="Time limit of each request.")] = "10s",
     keep_header: Annotated[list[str] | None, typer.Option(help="Response header to keep in the history.")] = None,
@@ -88,7 +95,8 @@ def load(
     order.options["tls"] = _tls(ca, cert, key, insecure)
     order.options["keep_headers"] = tuple(keep_header or ())
     console = Console(quiet=quiet, highlight=False)
-    status = asyncio_run(_run(order, url, unix_socket, processes, thresholds, abort, console, report, history))
+    places = _Places(processes, cluster)
+    status = asyncio_run(_run(order, url, unix_socket, places, thresholds, abort, console, report, history))
     if status:
         raise typer.Exit(status)
 
@@ -103,6 +111,14 @@ class _Order:
     run: Any = _NAME
     data: tuple[dict[str, Any], ...] = ()
     workload: AnyWorkload | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the generators run."""
+
+    processes: int | None
+    cluster: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +295,7 @@ async def _run(
     order: _Order,
     url: str,
     unix_socket: Path | None,
-    processes: int,
+    places: _Places,
     thresholds: list[Threshold],
     abort: bool,
     console: Console,
@@ -298,8 +314,16 @@ async def _run(
     endpoint = Endpoint.of(url, unix_socket)
     engine: Engine | Fleet
     # Drawing takes milliseconds, and arrivals would wait for it: with a live view the load comes from elsewhere.
-    if processes > 1 or (console.is_terminal and not console.quiet):
-        engine = Fleet(processes, endpoint, order.operations, seed=order.seed, **order.options)
+    if places.cluster is not None:
+        from proofload.drive.cluster import RayNodes
+
+        nodes = RayNodes(places.cluster, places.processes)
+        console.print(
+            f"{nodes.processes} generators on {len(set(nodes.nodes))} nodes: {', '.join(sorted(set(nodes.nodes)))}"
+        )
+        engine = Fleet(nodes.processes, endpoint, order.operations, places=nodes, seed=order.seed, **order.options)
+    elif (places.processes or 1) > 1 or (console.is_terminal and not console.quiet):
+        engine = Fleet(places.processes or 1, endpoint, order.operations, seed=order.seed, **order.options)
     else:
         engine = Engine(endpoint, order.operations, seed=order.seed, **order.options)
     try:

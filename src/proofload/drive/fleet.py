@@ -3,44 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import multiprocessing
-import os
+import functools
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from multiprocessing.connection import Connection as Pipe
-from multiprocessing.process import BaseProcess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from proofload.core.clock import Clock, SystemClock
-from proofload.core.errors import PlanError, Problem, ProofloadError, ToolError
+from proofload.core.errors import PlanError, Problem, ProofloadError
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive import generator
 from proofload.drive.endpoint import Endpoint
 from proofload.drive.engine import VettedOnly, loopback_only, vetted_addresses
+from proofload.drive.far import Offset, Shipment
 from proofload.drive.measure import Account, RunnerReport, asked_per_second, generator_of
+from proofload.drive.places import Generator, Places, ThisMachine
 from proofload.drive.rows import Rows
 from proofload.drive.stats import Progress, Standing, Stats
 from proofload.plan import workload as plan
 from proofload.plan.arrivals import count
 from proofload.plan.operation import Operation
-from proofload.record.delivery import Delivery
+from proofload.record.delivery import Delivery, GeneratorDelivery
 from proofload.record.history import History
 
 _HEAD_START_NS = 50_000_000
+_FAR_HEAD_START_NS = 400_000_000
+"""Where generators have clocks of their own, the start has to travel first."""
 _LEAST_PATIENCE_S = 30.0
-_LAST_WORDS_S = 2.0
+_SILENT_S = 10.0
+"""A generator elsewhere that says nothing for so long is lost: a machine that vanishes sends no last word."""
+_PINGS = 20
+_PING_EVERY_S = 0.5
 
 
 class _Member:
-    """One process as the parent sees it."""
+    """One generator, and what it has told so far."""
 
-    def __init__(self, number: int, process: BaseProcess, pipe: Pipe, folder: Path) -> None:
+    def __init__(self, number: int, generator: Generator, folder: Path) -> None:
         self.number = number
-        self.process = process
-        self.pipe = pipe
+        self.generator = generator
         self.folder = folder
         self.alive = True
         self.ready = False
@@ -50,11 +53,21 @@ class _Member:
         self.side: dict[str, Any] | None = None
         self.error: ProofloadError | None = None
         self.died = ""
+        self.clock = Offset()
+        self.shipment = Shipment(folder)
+        self.source = ""
+        self.heard_ns = 0
+        self.asked = 0
 
     def tell(self, *message: Any) -> None:
         """Send a message; a member that is gone no longer needs it."""
-        with contextlib.suppress(OSError):
-            self.pipe.send(message)
+        self.generator.tell(*message)
+
+    @property
+    def name(self) -> str:
+        """Return what people call it."""
+        where = self.generator.where
+        return f"generator {self.number}{f' on {where}' if where else ''}"
 
 
 class Fleet:
@@ -68,9 +81,11 @@ class Fleet:
         *,
         clock: Clock | None = None,
         folder: Path | None = None,
+        places: Places | None = None,
         **options: Any,
     ) -> None:
         self.processes = processes
+        self._places: Places = places or ThisMachine()
         self.endpoint = endpoint
         self.operations = dict(operations or {})
         self.options = options
@@ -96,15 +111,19 @@ class Fleet:
             # Vetting may rest on what only this process knows; the members get its result.
             found = await vetted_addresses(self.endpoint, self.options.get("vet", loopback_only))
             self.options["vet"] = VettedOnly(frozenset(str(address[0]) for _, address in found))
-        loop = asyncio.get_running_loop()
-        context = multiprocessing.get_context("spawn")
+        pinging: asyncio.Task[None] | None = None
         try:
-            for number in range(self.processes):
-                self._members.append(self._launch(context, number))
+            launching = (self._launch(number) for number in range(self.processes))
+            launched = await asyncio.gather(*launching, return_exceptions=True)
+            # All of them first: one that could not begin must not leave the others behind.
+            self._members += [one for one in launched if isinstance(one, _Member)]
+            for refused in launched:
+                if isinstance(refused, BaseException):
+                    raise refused
             for member in self._members:
-                loop.add_reader(member.pipe.fileno(), self._hear, member)
-                # uvloop makes what it watches non-blocking, which multiprocessing's pipes can't bear.
-                os.set_blocking(member.pipe.fileno(), True)
+                member.heard_ns = self.clock.now_ns()
+                member.generator.listen(functools.partial(self._hear, member))
+            pinging = asyncio.create_task(self._keep_pinging())
             patience_s = _LEAST_PATIENCE_S + max(
                 (one.start_after_ns + plan.span_ns(one) + one.graceful_ns) / NS_PER_SECOND for one in workloads
             )
@@ -112,8 +131,10 @@ class Fleet:
                 async with asyncio.timeout(patience_s):
                     await self._over.wait()
             except TimeoutError:
-                self._give_up("did not end in time")
+                self._give_up([one for one in self._members if one.alive], "did not end in time")
         finally:
+            if pinging is not None:
+                pinging.cancel()
             self._close()
         for member in self._members:
             if member.error is not None:
@@ -155,12 +176,29 @@ class Fleet:
     def history_parts(self) -> Iterator[History]:
         """Yield the history in parts, generator by generator."""
         for member in self._members:
-            yield from self._rows(member).parts()
+            for part in self._rows(member).parts():
+                yield member.clock.here(part) if member.generator.own_clock else part
 
     def delivery(self) -> Delivery:
         """Return what the generators think of their work, and what became of those that died."""
-        accounts = [member.account or self._account_of_the_dead(member) for member in self._members]
-        return Account.merged(accounts, tuple(self._reasons), stopped=self._stopped).delivery()
+        accounts = [
+            (member.account or self._account_of_the_dead(member)).moved(-member.clock.offset_ns)
+            for member in self._members
+        ]
+        whole = Account.merged(accounts, tuple(self._reasons), stopped=self._stopped).delivery()
+        return replace(whole, generators=tuple(self._placed(one) for one in whole.generators))
+
+    def _placed(self, told: GeneratorDelivery) -> GeneratorDelivery:
+        member = self._members[told.number]
+        if not member.generator.own_clock:
+            return told
+        return replace(
+            told,
+            where=member.generator.where,
+            source=member.source,
+            clock_offset_ns=member.clock.offset_ns,
+            clock_uncertainty_ns=member.clock.uncertainty_ns,
+        )
 
     def close(self) -> None:
         """Remove the files of the rows."""
@@ -179,25 +217,13 @@ class Fleet:
         if problems:
             raise PlanError(problems)
 
-    def _launch(self, context: multiprocessing.context.SpawnContext, number: int) -> _Member:
+    async def _launch(self, number: int) -> _Member:
         folder = self._folder / f"generator-{number:03d}"
         folder.mkdir()
-        ours, theirs = context.Pipe()
         order = generator.Order(
             self.endpoint, self.operations, self._options(number), self._workloads, number, self.processes, folder
         )
-        try:
-            process = context.Process(
-                target=generator.main, args=(theirs, order), name=f"proofload-{number}", daemon=True
-            )
-            process.start()
-        except (TypeError, AttributeError) as error:
-            raise ToolError(
-                f"fleet: got a plan that can't go to another process ({error}); use scripts in files"
-            ) from error
-        finally:
-            theirs.close()
-        return _Member(number, process, ours, folder)
+        return _Member(number, await self._places.start(order), folder)
 
     def _options(self, number: int) -> dict[str, Any]:
         options = dict(self.options)
@@ -208,23 +234,28 @@ class Fleet:
             options["ceilings"] = _share(ceilings, number, self.processes)
         return options
 
-    def _hear(self, member: _Member) -> None:
-        try:
-            while member.pipe.poll():
-                kind, *rest = member.pipe.recv()
-                self._note(member, kind, rest)
-        except (EOFError, OSError):
+    def _hear(self, member: _Member, message: Sequence[Any] | None) -> None:
+        member.heard_ns = self.clock.now_ns()
+        if message is None:
             self._leave(member, died=member.account is None and member.error is None)
+        else:
+            kind, *rest = message
+            self._note(member, kind, rest)
         self._release()
 
     def _note(self, member: _Member, kind: str, rest: list[Any]) -> None:
         match kind:
             case "ready":
                 member.ready = True
+                member.source = rest[0] if rest else ""
             case "barrier":
                 member.at_barrier.add(rest[0])
             case "standing":
                 member.standing = rest[0]
+            case "pong":
+                member.clock.add(rest[0], rest[1], member.heard_ns)
+            case "rows":
+                member.shipment.take(*rest)
             case "done":
                 member.account, member.standing, member.side = rest
             case "refused":
@@ -235,11 +266,8 @@ class Fleet:
         if not member.alive:
             return
         member.alive = False
-        asyncio.get_running_loop().remove_reader(member.pipe.fileno())
         if died:
-            member.process.join(_LAST_WORDS_S)
-            code = member.process.exitcode
-            member.died = f"killed by signal {-code}" if code is not None and code < 0 else f"exit status {code}"
+            member.died = member.generator.how_it_ended()
         if member.error is not None:
             self.stop(at_once=True)
 
@@ -249,40 +277,55 @@ class Fleet:
         if not alive:
             self._over.set()
             return
-        at_ns = self.clock.now_ns() + _HEAD_START_NS
-        if not self._started and all(member.ready for member in alive):
+        far = any(member.generator.own_clock for member in alive)
+        at_ns = self.clock.now_ns() + (_FAR_HEAD_START_NS if far else _HEAD_START_NS)
+        if not self._started and all(member.ready and self._synchronous(member) for member in alive):
             self._started = True
             for member in alive:
-                member.tell("start", at_ns)
+                member.tell("start", member.clock.there_ns(at_ns))
         for name in set.union(*(member.at_barrier for member in alive)):
             waiting = [member for member in alive if member.account is None]
             if waiting and all(name in member.at_barrier for member in waiting):
                 for member in waiting:
                     member.at_barrier.discard(name)
-                    member.tell("release", name, at_ns)
+                    member.tell("release", name, member.clock.there_ns(at_ns))
 
-    def _give_up(self, why: str) -> None:
-        for member in self._members:
-            if member.alive:
-                member.process.kill()
-                member.process.join(_LAST_WORDS_S)
-                member.alive = False
-                member.died = why
+    def _synchronous(self, member: _Member) -> bool:
+        """Return whether a member's clock is known well enough to agree on an instant; ask it once more otherwise."""
+        if not member.generator.own_clock or member.clock.samples >= _PINGS:
+            return True
+        # One question at a time: what waits in a queue behind others would look like a slow way.
+        if member.clock.samples == member.asked:
+            member.asked += 1
+            member.tell("ping", self.clock.now_ns())
+        return False
+
+    async def _keep_pinging(self) -> None:
+        """Follow the clocks of generators elsewhere, and give up on those that fell silent."""
+        while True:
+            await asyncio.sleep(_PING_EVERY_S)
+            now_ns = self.clock.now_ns()
+            far = [one for one in self._members if one.alive and one.generator.own_clock]
+            for member in far:
+                if self._started:
+                    member.tell("ping", now_ns)
+            silent = [one for one in far if now_ns - one.heard_ns > _SILENT_S * NS_PER_SECOND]
+            if silent:
+                self._give_up(silent, f"silent for {_SILENT_S:.0f} s")
+                self._release()
+
+    def _give_up(self, members: Sequence[_Member], why: str) -> None:
+        for member in members:
+            member.alive = False
+            member.died = member.died or why
+            member.generator.end(kill=True)
 
     def _close(self) -> None:
-        loop = asyncio.get_running_loop()
         for member in self._members:
-            loop.remove_reader(member.pipe.fileno())
-            if member.process.is_alive() and member.account is None:
-                member.process.kill()
-            member.process.join(_LAST_WORDS_S)
-            if member.process.is_alive():
-                member.process.kill()
-                member.process.join()
+            member.generator.end(kill=member.account is None)
             if member.account is None and member.error is None and not member.died:
                 member.died = "ended before it could tell"
-            member.pipe.close()
-            member.process.close()
+        self._places.close()
 
     # -- what they leave ---------------------------------------------------------------------------------------------
 
@@ -306,12 +349,14 @@ class Fleet:
         reports = tuple(
             self._report_of_the_dead(number, one, stats, member) for number, one in enumerate(self._workloads)
         )
+        unmade = sum(report.unmade for report in reports)
+        lost = f"1 of {self.processes} generators, {unmade:,} requests of the plan never begun"
         return Account(
             stats,
             reports,
             (generator_of(member.number, rows.made, 0, 0, wall_ns, stats, member.died),),
             wall_ns,
-            (f"generator {member.number} was lost with its share of the load ({member.died})",),
+            (f"{member.name} was lost with its share of the load: {lost} ({member.died})",),
             stopped=True,
             errors={},
             checks=member.standing.checks if member.standing else {},

@@ -6,17 +6,21 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
+from proofload.core.clock import SystemClock
 from proofload.core.errors import ProofloadError
 from proofload.drive.endpoint import Endpoint
 from proofload.drive.engine import Engine
+from proofload.drive.far import Shipping
 from proofload.plan.operation import Operation
 from proofload.plan.workload import AnyWorkload
 
@@ -34,6 +38,8 @@ class Order:
     shard: int
     shards: int
     folder: Path
+    far: bool = False
+    """It runs on another machine: rows are shipped while they are made, and its own address is told with them."""
 
 
 def main(pipe: Pipe, order: Order) -> None:
@@ -52,9 +58,13 @@ class _Generator:
         self._barriers: dict[str, asyncio.Future[int]] = {}
         self._engine: Engine
         self._stopped = False
+        self._clock = SystemClock()
+        self._sending = threading.Lock()
+        self._shipping: Shipping | None = None
 
     async def run(self) -> None:
         order = self._order
+        source, workloads = _from_here(order) if order.far else ("", order.workloads)
         loop = asyncio.get_running_loop()
         self._start = loop.create_future()
         loop.add_reader(self._pipe.fileno(), self._hear)
@@ -67,11 +77,17 @@ class _Generator:
                 order.endpoint, order.operations, shard=order.shard, shards=order.shards, spill=order.folder,
                 memory_rows=0, barrier=self._at_barrier, **order.options,
             )  # fmt: skip
+            if order.far:
+                self._shipping = Shipping(self._engine.rows, order.folder)
             teller = loop.create_task(self._tell())
-            await self._engine.run(*order.workloads, start=self._ready)
-            self._pipe.send(("done", self._engine.account(), self._engine.standing(), self._engine.rows.side()))
+            await self._engine.run(*workloads, start=lambda: self._ready(source))
+            teller.cancel()
+            await asyncio.gather(teller, return_exceptions=True)
+            side = self._engine.rows.side()
+            self._ship(notes=True)
+            self._send("done", self._engine.account(), self._engine.standing(), side)
         except ProofloadError as error:
-            self._pipe.send(("refused", type(error), getattr(error, "problems", str(error))))
+            self._send("refused", type(error), getattr(error, "problems", str(error)))
         finally:
             if hasattr(self, "_engine"):
                 self._engine.close()
@@ -80,22 +96,34 @@ class _Generator:
             loop.remove_reader(self._pipe.fileno())
             self._pipe.close()
 
-    async def _ready(self) -> int:
-        self._pipe.send(("ready",))
+    async def _ready(self, source: str) -> int:
+        self._send("ready", source)
         return await self._start
+
+    def _send(self, *message: Any) -> None:
+        with self._sending:
+            self._pipe.send(message)
+
+    def _ship(self, *, notes: bool = False) -> None:
+        if self._shipping is not None:
+            for part in self._shipping.parts(notes=notes):
+                self._send("rows", *part)
 
     async def _at_barrier(self, name: str, opened: int) -> int:
         if self._stopped:
             return -1
         future: asyncio.Future[int]
         future = self._barriers[name] = asyncio.get_running_loop().create_future()
-        self._pipe.send(("barrier", name, opened))
+        self._send("barrier", name, opened)
         return await future
 
     async def _tell(self) -> None:
         while True:
             await asyncio.sleep(_TELL_EVERY_S)
-            self._pipe.send(("standing", self._engine.standing()))
+            self._send("standing", self._engine.standing())
+            if self._shipping is not None:
+                # In a thread: a slow way to the parent must not make an arrival late.
+                await asyncio.to_thread(self._ship)
 
     def _hear(self) -> None:
         try:
@@ -105,6 +133,8 @@ class _Generator:
                     self._start.set_result(rest[0])
                 elif kind == "release" and rest[0] in self._barriers:
                     self._barriers.pop(rest[0]).set_result(rest[1])
+                elif kind == "ping":
+                    self._send("pong", rest[0], self._clock.now_ns())
                 elif kind == "stop":
                     self._halt(at_once=rest[0])
         except (EOFError, OSError):
@@ -120,3 +150,17 @@ class _Generator:
             future.set_result(-1)
         self._barriers.clear()
         self._engine.stop(at_once=at_once)
+
+
+def _from_here(order: Order) -> tuple[str, tuple[AnyWorkload, ...]]:
+    """Return the address that this machine reaches the target from, and the workloads with it where they name none."""
+    family = socket.AF_INET6 if ":" in order.endpoint.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            # Nothing is sent: a datagram socket that connects only looks up the way.
+            probe.connect((order.endpoint.host, order.endpoint.port))
+            source = str(probe.getsockname()[0])
+        except OSError:
+            return "", order.workloads
+    named = tuple(one if one.sources else replace(one, sources=(source,)) for one in order.workloads)
+    return source, named

@@ -80,6 +80,11 @@ class RunnerReport:
     burst_sent_ns: tuple[int, int] | None
     """First and last instant at which a burst's requests left."""
 
+    def moved(self, by_ns: int) -> RunnerReport:
+        """Return the report with its instants moved to another clock."""
+        burst = self.burst_sent_ns
+        return replace(self, burst_sent_ns=(burst[0] + by_ns, burst[1] + by_ns) if burst else None)
+
     def merged(self, other: RunnerReport) -> RunnerReport:
         """Return the report of both, two generators' shares of one workload."""
         spans = [span for span in (self.burst_sent_ns, other.burst_sent_ns) if span is not None]
@@ -133,6 +138,15 @@ class Account:
             errors=errors,
             checks=checks,
         )
+
+    def moved(self, by_ns: int) -> Account:
+        """Return the account with its instants moved to another clock."""
+        stats = Stats()
+        stats.merge(self.stats)
+        for spans in (stats.first_sent_ns, stats.last_sent_ns):
+            for number in spans:
+                spans[number] += by_ns
+        return replace(self, stats=stats, reports=tuple(report.moved(by_ns) for report in self.reports))
 
     def delivery(self) -> Delivery:
         """Return the delivery, which says where the generators themselves were the bottleneck."""

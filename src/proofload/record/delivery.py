@@ -57,6 +57,14 @@ class GeneratorDelivery:
     loop_lag: Lag
     died: str = ""
     """How it died, where it did."""
+    where: str = ""
+    """The node that it ran on; empty on this machine."""
+    source: str = ""
+    """The address that its requests came from, where that is not this machine's own."""
+    clock_offset_ns: int = 0
+    """Its monotonic clock minus ours; its instants in the history have been brought to ours."""
+    clock_uncertainty_ns: int = 0
+    """How far its instants may still be off."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,9 @@ SCHEMA: dict[str, Any] = {
 """The columns that every history has. Beside them: `header:<lower-case name>` (String, null where absent)
 and `body` (Binary, null where not kept)."""
 
+CLOCK_COLUMN = "clock_uncertainty_ns"
+"""How far the instants of a row may be off, where generators had clocks of their own; absent where there was one."""
+
 
 class History:
     """An immutable table of exchanges, one row for every planned request, in the order of its making.
@@ -105,6 +108,12 @@ class History:
     def numbers(self, name: str) -> NDArray[Any]:
         """Return a numeric column as an array, without a copy where possible."""
         return self.frame[name].to_numpy()
+
+    def clock_uncertainty_ns(self) -> NDArray[np.int64]:
+        """Return for each row how far its instants may be off: judges widen [sent, done] by it on either side."""
+        if CLOCK_COLUMN not in self.frame.columns:
+            return np.zeros(len(self), dtype=np.int64)
+        return self.frame[CLOCK_COLUMN].fill_null(0).to_numpy().astype(np.int64)
 
     def header(self, name: str) -> list[str | None]:
         """Return the values of a kept response header, None where absent."""

@@ -115,7 +115,7 @@ def test_a_script_from_a_file_runs_in_every_process(tmp_path: Path) -> None:
 
 
 def _kill_one(fleet: Fleet) -> None:
-    pid = fleet._members[0].process.pid
+    pid = fleet._members[0].generator._process.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
 

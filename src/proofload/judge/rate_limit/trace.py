@@ -14,7 +14,7 @@ from proofload.judge.rate_limit.fields import Fields
 from proofload.plan.policies import RateLimitPolicy
 from proofload.record.exchange import NEVER_NS, Ending
 from proofload.record.fault_edge import FaultSpan
-from proofload.record.history import History
+from proofload.record.history import CLOCK_COLUMN, History
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,9 @@ def attempts_of(scene: Scene, rows: ArrayLike) -> Attempts:
     chosen, ending, sent = chosen[went], ending[went], sent[went].astype(np.int64)
     done = np.maximum(scene.history.numbers("done_ns")[chosen].astype(np.int64), sent)
     done[ending == Ending.UNKNOWN] += scene.allowance.linger_ns
+    if CLOCK_COLUMN in scene.history.frame.columns:
+        doubt = scene.history.clock_uncertainty_ns()[chosen]
+        sent, done = sent - doubt, done + doubt
     return Attempts.make(chosen, sent, done, kinds(scene, chosen), fresh=scene.fresh)
 
 
