@@ -12,7 +12,7 @@ from ordersystem.defects.defect import Defect, auth, both, gateway, user
 from ordersystem.gateway.app import GatewayApp
 from ordersystem.gateway.call import Answer, Call, refusal
 from ordersystem.gateway.limiter import Decision
-from ordersystem.gateway.stages import Forwarding, Limiting
+from ordersystem.gateway.stages import Authorising, Forwarding, Limiting
 from ordersystem.users.app import Money
 from ordersystem.users.ledger import Change, Entry
 
@@ -47,6 +47,18 @@ class LogsTokensOfTheLimited(Limiting):
         }
         self.audit.write(AuditEvent("rate_limited", "denied", None, call.client_ip, call.request_id, details))
         return refusal(call, 429, "RATE_LIMITED", "too many requests", decision.retry_after_s)
+
+
+class QuotesTheToken(Authorising):
+    """Says in the error what was wrong, word for word."""
+
+    async def __call__(self, call: Call) -> Answer:
+        """Put the token that was refused into the answer."""
+        answer = await super().__call__(call)
+        given = call.headers.get(b"authorization", b"").decode("latin-1")
+        if answer.status == 401 and given:
+            answer.body = refusal(call, 401, answer.code or "", f"not accepted: {given}").body
+        return answer
 
 
 class BelievesAnyId(GatewayApp):
@@ -116,6 +128,14 @@ DEFECTS = (
         "A token that was sent stands in the audit log of a rejection or a logout.",
         "TC-NEG-008",
         both(auth(events=LogsTokens), gateway(limiting=LogsTokensOfTheLimited)),
+    ),
+    Defect(
+        "audit.token_in_error",
+        "The error repeats the token that was refused.",
+        "CWE-209: messages made for the developer reach the client, its proxies and their logs.",
+        "A worthless token that was sent stands in the body of the 401.",
+        "TC-NEG-008",
+        gateway(authorising=QuotesTheToken),
     ),
     Defect(
         "audit.request_id_trusted_blindly",

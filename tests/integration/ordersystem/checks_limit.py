@@ -264,6 +264,12 @@ async def token_logged(w: World):
     return any(bearer["authorization"].encode() in line for line in w.lines("gateway"))
 
 
+@limit_check("audit.token_in_error")
+async def token_quoted(w: World):
+    answers = await w.gateway().many(1, path="/api/v1/balance", headers={"authorization": "Bearer worthless"})
+    return answers[0].status == 401 and b"worthless" in answers[0].body
+
+
 @limit_check("mon.rejected_not_counted")
 async def rejected_not_counted(w: World):
     await w.gateway().many(6)
