@@ -13,7 +13,9 @@ import typer
 
 from proofload import __version__
 from proofload.cli.discover import discover_limit
+from proofload.cli.doctor import doctor
 from proofload.cli.exit_status import ExitStatus, of_error
+from proofload.cli.explain import explain
 from proofload.cli.init import init
 from proofload.cli.load import load
 from proofload.cli.options import (
@@ -246,3 +248,5 @@ app.command(epilog="Example: `proofload recover`")(recover)
 app.command("discover", epilog="Example: `proofload discover http://127.0.0.1:8080/api/`")(discover_limit)
 app.command(epilog="Example: `proofload init http://127.0.0.1:8080 --openapi openapi.json --yes`")(init)
 app.command(epilog="Example: `proofload report runs/20261123T113000Z-4f1c2a -o report.html`")(report)
+app.command(epilog="Example: `proofload doctor --target proofload.yaml`")(doctor)
+app.command(epilog="Example: `proofload explain rl.over_admission`")(explain)
