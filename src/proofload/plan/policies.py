@@ -153,6 +153,8 @@ class MetricsPolicy(Declared):
     """Routes that are no traffic and must not be counted, such as /health."""
     exclusive: bool = False
     """Nobody else sends requests to the target during a run, so every count beyond ours is wrong."""
+    durations: str | None = None
+    """The histogram of request durations in seconds, labelled with route and method; null where there is none."""
     open_files: str | None = None
     """The gauge of a process's open files and connections, such as process_open_fds; null where there is none."""
     memory: str | None = None
@@ -191,6 +193,10 @@ class LatencyPolicy(Declared):
     """What 90 % of the responses keep within."""
     p99_within: DurationNs | None = None
     """What 99 % of the responses keep within."""
+    levels: tuple[int, ...] = Field(default=(10, 40, 100), min_length=2, max_length=6)
+    """Loads to compare, in requests a second to each service: at ease, moderate, high."""
+    routing_within: DurationNs | None = None
+    """What the gateway adds to the time of its services at the most, in the mean."""
 
 
 class OverloadPolicy(Declared):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from proofload.cases import audit, breaker, latency, lock, monitoring, negative, rate_limit, resilience
+from proofload.cases import audit, breaker, latency, latency_levels, lock, monitoring, negative, rate_limit, resilience
 from proofload.cases.case import Case
 
 _CASES: dict[str, Case] = {
@@ -17,6 +17,7 @@ _CASES: dict[str, Case] = {
         *resilience.CASES,
         *lock.CASES,
         *latency.CASES,
+        *latency_levels.CASES,
         *negative.CASES,
     )
 }
