@@ -15,7 +15,8 @@ from proofload.cases.reading import rows_of, steps_of
 from proofload.core.units import NS_PER_SECOND, format_duration
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
-from proofload.judge.latency import Passage, Samples, gather, judge_latency, judge_routing, percentiles_of
+from proofload.judge.latency import Samples, gather, judge_latency, percentiles_of
+from proofload.judge.reconcile.routing import Passage, judge_routing
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import LatencyPolicy, MetricsPolicy
 from proofload.plan.target import Target

@@ -3,13 +3,11 @@
 from proofload.judge.latency.attribution import attribute_bottleneck, judge_serialization
 from proofload.judge.latency.judge import judge_latency, percentiles_of
 from proofload.judge.latency.percentiles import Percentile, estimate, interval_ranks, percentile_ns, samples_needed
-from proofload.judge.latency.routing import Passage, judge_routing
 from proofload.judge.latency.samples import Samples, gather
 from proofload.judge.latency.shape import LatencyBounds
 
 __all__ = [
     "LatencyBounds",
-    "Passage",
     "Percentile",
     "Samples",
     "attribute_bottleneck",
@@ -17,7 +15,6 @@ __all__ = [
     "gather",
     "interval_ranks",
     "judge_latency",
-    "judge_routing",
     "judge_serialization",
     "percentile_ns",
     "percentiles_of",
