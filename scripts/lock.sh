@@ -10,3 +10,4 @@ compile --extra demo --extra dev -o requirements/dev.lock
 compile --extra demo --extra build -c requirements/dev.lock -o requirements/demo.lock
 compile --extra bench -c requirements/dev.lock -o requirements/bench.lock
 compile --extra fuzz -c requirements/dev.lock -o requirements/fuzz.lock
+compile --extra docs -c requirements/dev.lock -o requirements/docs.lock

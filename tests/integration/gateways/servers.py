@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 _START_DEADLINE_S = 20.0
@@ -110,6 +111,67 @@ http:
             yield f"http://127.0.0.1:{port}"
 
 
+_ENVOY = """
+static_resources:
+  listeners:
+  - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: main
+          use_remote_address: true
+          http_filters:
+          - name: envoy.filters.http.local_ratelimit
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
+              stat_prefix: api
+          - name: envoy.filters.http.router
+            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes:
+              - match: {{prefix: /api/}}
+                route: {{cluster: app}}
+                typed_per_filter_config:
+                  envoy.filters.http.local_ratelimit:
+                    "@type": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
+                    stat_prefix: api
+                    token_bucket: {{max_tokens: 100000, tokens_per_fill: 100000, fill_interval: 1s}}
+                    filter_enabled: {{default_value: {{numerator: 100}}}}
+                    filter_enforced: {{default_value: {{numerator: 100}}}}
+                    max_dynamic_descriptors: 10000
+                    rate_limits: [{{actions: [{{remote_address: {{}}}}]}}]
+                    descriptors:
+                    - entries: [{{key: remote_address}}]
+                      token_bucket: {{max_tokens: 20, tokens_per_fill: 10, fill_interval: 1s}}
+              - {{match: {{prefix: /}}, route: {{cluster: app}}}}
+  clusters:
+  - name: app
+    load_assignment:
+      cluster_name: app
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {behind}}}}}}}
+"""
+
+
+@contextmanager
+def envoy(folder: Path) -> Iterator[str]:
+    """Run Envoy with a local rate limit for each client address as the preset describes it; yield its address."""
+    with upstream(folder / "upstream") as behind:
+        port = free_port()
+        (folder / "envoy.yaml").write_text(_ENVOY.format(port=port, behind=behind.rpartition(":")[2]))
+        program = next(iter(find_spec("envoy").submodule_search_locations or ()))  # type: ignore[union-attr]
+        command = [f"{program}/_bin/envoy", "-c", str(folder / "envoy.yaml"), "--concurrency", "1"]
+        command += ["--log-level", "error", "--disable-hot-restart"]
+        with _running(command, port, folder / "envoy.log"):
+            yield f"http://127.0.0.1:{port}"
+
+
 @contextmanager
 def _nginx(folder: Path, http: str, server: str) -> Iterator[str]:
     folder.mkdir(parents=True)
@@ -171,6 +233,6 @@ def free_port() -> int:
         return port
 
 
-GATEWAYS = {"nginx": nginx, "haproxy": haproxy, "traefik": traefik}
+GATEWAYS = {"nginx": nginx, "haproxy": haproxy, "traefik": traefik, "envoy": envoy}
 DIFFERS = {"haproxy": {"limit: 100": "limit: 20", "window: 10s": "window: 2s"}}
 """Where a gateway here is not as its preset has it, so that a test takes seconds: what to write in its place."""

@@ -30,6 +30,7 @@ def declared(told: str) -> dict[str, object]:
             "traefik",
             {"algorithm": "token_bucket", "limit": 10, "window_s": 1, "burst": 20, "headers": [None, "Retry-After"]},
         ),
+        ("envoy", {"algorithm": "token_bucket", "limit": 10, "window_s": 1, "burst": 20, "headers": [None, None]}),
         (
             "haproxy",
             {

@@ -6,7 +6,7 @@ from tests.integration.gateways.conftest import Prove
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gateways")]
 
 
-@pytest.mark.parametrize("name", ["haproxy", "traefik"])
+@pytest.mark.parametrize("name", ["haproxy", "traefik", "envoy"])
 def test_a_preset_passes_on_its_gateway(name: str, prove: Prove) -> None:
     ran = prove(name, "TC-RL-001", "TC-RL-002")
     # Traefik alone tells its clients something: Retry-After.
@@ -21,8 +21,9 @@ def test_a_preset_passes_on_its_gateway(name: str, prove: Prove) -> None:
         ("nginx", {"limit: 10\n": "limit: 20\n", "burst: 21": "burst: 42"}),
         ("haproxy", {"limit: 20": "limit: 40"}),
         ("traefik", {"limit: 10\n": "limit: 20\n", "      burst: 20": "      burst: 40"}),
+        ("envoy", {"limit: 10\n": "limit: 20\n", "burst: 20": "burst: 40"}),
     ],
-    ids=["nginx", "haproxy", "traefik"],
+    ids=["nginx", "haproxy", "traefik", "envoy"],
 )
 def test_a_limit_declared_twice_as_high_fails(name: str, changes: dict[str, str], prove: Prove) -> None:
     ran = prove(name, "TC-RL-001", changes=changes)

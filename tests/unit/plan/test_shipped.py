@@ -42,6 +42,7 @@ def test_every_preset_is_read_and_fits_the_schema(preset: Path) -> None:
 
 def test_the_presets_are_known() -> None:
     assert [one.stem for one in map(Path, (one.name for one in PRESETS))] == [
+        "envoy",
         "haproxy",
         "nginx",
         "ordersystem",

@@ -106,8 +106,14 @@ def evasion(scene: Scene, varied: Rows, spent: Rows, what: str) -> list[Finding]
         return [Finding("rl.evasion", Outcome.INCONCLUSIVE, says, examined=len(varied))]
     findings = judge_evasion(scene, np.concatenate([spent, varied]), what)
     if any(one.outcome is Outcome.PASS for one in findings):
-        # It conforms only because the window may have been over by then.
         through = int(np.count_nonzero(status[varied] != scene.policy.status))
+        if is_bucket(scene.policy) and through < len(varied):
+            # Had each variation a bucket of its own, none would have been rejected.
+            says = (
+                f"a varying {what} opened no new allowance: {through} came through as the bucket fills, others did not"
+            )
+            return [held("rl.evasion", says, examined=len(varied))]
+        # It conforms only because the window may have been over by then.
         says = f"{through} requests with a varying {what} came through, perhaps in the next window: it can't be told"
         return [Finding("rl.evasion", Outcome.INCONCLUSIVE, says, examined=len(varied))]
     return findings

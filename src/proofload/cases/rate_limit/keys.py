@@ -9,7 +9,7 @@ import numpy as np
 from proofload.cases.accounts import Account
 from proofload.cases.in_time import in_time
 from proofload.cases.lab import Lab
-from proofload.cases.limits import gateway_limit
+from proofload.cases.limits import allowance, gateway_limit, is_bucket
 from proofload.cases.rate_limit.driving import missing as missing_limit
 from proofload.cases.reading import delivered, rows_of, steps_of
 from proofload.cases.sources import has_many
@@ -134,7 +134,8 @@ async def drive_clients(lab: Lab) -> None:
     policy = gateway_limit(lab.target)
     assert policy is not None
     accounts = await lab.accounts(_GREEDY + _QUIET)
-    each = policy.limit + _OVER
+    # A bucket fills while it is spent: as much again finds it empty.
+    each = allowance(policy) + (allowance(policy) if is_bucket(policy) else _OVER)
     below = max(1, min(policy.burst or policy.limit, policy.limit) // 2)
     lab.doing(f"{_GREEDY} clients beyond the limit side by side, {_QUIET} below it")
     greedy = lab.crowd("greedy", policy.probe, _GREEDY, each, accounts=accounts[:_GREEDY], sources=lab.sources(_GREEDY))
