@@ -6,6 +6,7 @@ from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
 from proofload.cases.accounts import Account
+from proofload.cases.in_time import in_time
 from proofload.cases.lab import Lab
 from proofload.cases.limits import allowance, gateway_limit, is_bucket
 from proofload.core.clock import Anchor
@@ -116,12 +117,13 @@ async def drive_headers(lab: Lab) -> None:
     lab.note("sources", clients)
     last: dict[str, Answer] = {}
     lab.doing(f"spending {len(clients)} allowances of {allowance(policy)}")
-    await lab.run(
-        *(
-            lab.steps(f"spend for {name}", _keep_last(policy, last, name), account=account, source=source)
-            for name, source in clients.items()
+    async with in_time(lab, policy):
+        await lab.run(
+            *(
+                lab.steps(f"spend for {name}", _keep_last(policy, last, name), account=account, source=source)
+                for name, source in clients.items()
+            )
         )
-    )
     promised = {
         "reset": reset_ns(policy.headers, last.get("reset"), anchor),
         "retry-after": retry_after_ns(policy.headers, last.get("retry-after"), anchor),
