@@ -2,7 +2,7 @@
 # Install the Debian packages that the integration tests and benchmarks drive as real peers.
 # Nothing is done where they are all there; without root it says what to install and goes on.
 set -eu
-wanted="chromium nginx-light haproxy wrk postgresql"
+wanted="chromium nginx-light haproxy wrk postgresql prometheus prometheus-pushgateway"
 missing=""
 for package in $wanted; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"

@@ -21,7 +21,9 @@ from proofload.drive.faults.declared import driver_of
 from proofload.drive.faults.journal import Journal
 from proofload.drive.faults.lease import Lease, lease
 from proofload.drive.observe.audit_file import AuditFiles
+from proofload.drive.observe.loki import Loki
 from proofload.drive.observe.metrics import read_metrics
+from proofload.drive.observe.prometheus import Prometheus
 from proofload.plan.target import Target
 from proofload.plan.workload import AnyWorkload, Burst, PerUserIterations, Script
 from proofload.plan.workload import Sequence as Steps
@@ -208,6 +210,26 @@ class Lab:
             read_metrics(url, source=name, label=label, clock=self.clock) for name, url in sorted(pages.items())
         ]
         self._readings += await asyncio.gather(*readers)
+
+    def prometheus(self) -> Prometheus | None:
+        """Return the Prometheus server that scrapes the target, where one is declared."""
+        policy = self.target.policies.metrics
+        url = (policy.prometheus if policy else None) or self.target.monitoring.prometheus
+        return Prometheus(url, self.clock) if url else None
+
+    async def read_prometheus(self, label: str) -> None:
+        """Read the target's counters from the Prometheus server, as of a scrape that begins after this call."""
+        policy, server = self.target.policies.metrics, self.prometheus()
+        if policy is None or server is None:
+            return
+        self.doing("waiting for the next scrape by Prometheus")
+        reading = await server.fresh(policy.requests_total, policy.only, source="prometheus", label=label)
+        self._readings.append(reading)
+
+    def loki(self) -> Loki | None:
+        """Return the Loki server that receives the audit log, where one is declared."""
+        policy = self.target.policies.audit
+        return Loki(policy.loki, self.clock) if policy and policy.loki else None
 
     def begin_audit(self) -> None:
         """Note where the audit log's files end now."""

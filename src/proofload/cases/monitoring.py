@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
 from proofload.cases.limits import allowance, gateway_limit
@@ -12,8 +15,10 @@ from proofload.judge.evidence import Evidence
 from proofload.judge.reconcile import Foreign, Route, judge_metrics
 from proofload.judge.verdict import Finding
 from proofload.plan.operation import Operation
+from proofload.plan.policies import MetricsPolicy
 from proofload.plan.target import Target
 from proofload.plan.workload import Script
+from proofload.record.ledger import Reading
 
 _CLIENTS = 6
 _EACH = 30
@@ -39,6 +44,7 @@ async def drive_accuracy(lab: Lab) -> None:
         await lab.read_services("quiet")
         await lab.wait_until_ns(lab.clock.now_ns() + NS_PER_SECOND, "what others send, before we send anything")
         await lab.read_services("before")
+        await lab.read_prometheus("before")
         lab.doing("sending a known number of requests")
         for name in names:
             await lab.run(
@@ -55,6 +61,7 @@ async def drive_accuracy(lab: Lab) -> None:
             await lab.run(lab.steps("limited", policy.probe, size + over, account=account, source=lab.source()))
         await lab.wait_until_ns(lab.clock.now_ns() + _SETTLES_NS, "the last counts to be written")
         await lab.read_services("after")
+        await lab.read_prometheus("after")
 
 
 def judge_accuracy(evidence: Evidence) -> list[Finding]:
@@ -66,21 +73,39 @@ def judge_accuracy(evidence: Evidence) -> list[Finding]:
     if len(readings) < len(labelled):
         return judge_metrics(policy, evidence.history, readings, operations={})
     quiet, before, after = readings
-    operations = {
-        name: Route(operation.route or operation.path.split("?")[0], operation.method)
-        for name, operation in evidence.target.operations.items()
-    }
-    findings = judge_metrics(
-        policy,
-        evidence.history,
-        [before, after],
-        operations=operations,
-        where=policy.only,
-        foreign=Foreign(exclusive=policy.exclusive, quiet=(quiet, before)),
-        uncounted_routes=policy.uncounted,
-    )
+    foreign = Foreign(exclusive=policy.exclusive, quiet=(quiet, before))
+    findings = [*_compared(evidence, policy, [before, after], foreign), *_by_server(evidence, policy, foreign)]
     delivered = [one for one in judge_delivery(evidence.history) if one.rule != "delivery.send_lag"]
     return [*rest_on(findings, delivered), *delivered]
+
+
+def _compared(
+    evidence: Evidence, policy: MetricsPolicy, readings: Sequence[Reading], foreign: Foreign
+) -> list[Finding]:
+    return judge_metrics(
+        policy,
+        evidence.history,
+        readings,
+        operations={
+            name: Route(operation.route or operation.path.split("?")[0], operation.method)
+            for name, operation in evidence.target.operations.items()
+        },
+        where=policy.only,
+        foreign=foreign,
+        uncounted_routes=policy.uncounted,
+    )
+
+
+def _by_server(evidence: Evidence, policy: MetricsPolicy, foreign: Foreign) -> list[Finding]:
+    """Return the same comparison with what the Prometheus server holds; none where no server was asked."""
+    found = [evidence.ledgers.reading(label, "prometheus") for label in ("before", "after")]
+    readings = [reading for reading in found if reading is not None]
+    if not readings:
+        return []
+    return [
+        replace(finding, says=f"at the Prometheus server: {finding.says}")
+        for finding in _compared(evidence, policy, readings, foreign)
+    ]
 
 
 def _readable(target: Target) -> list[str]:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from proofload.cases.case import Case
+from proofload.cli.demo_monitoring import monitored
 from proofload.cli.exit_status import ExitStatus, of_outcomes, worst_of
 from proofload.cli.pace import Pace, notes_of, window_of
 from proofload.cli.reports import keep_report, write_asked_for
@@ -73,6 +74,8 @@ class DemoOptions:
     defects: tuple[str, ...] = ()
     pace: Pace = Pace.TRUE
     window: str | None = None
+    monitoring: bool = False
+    """With a real Prometheus and Pushgateway."""
 
 
 def run_target(target: Path, options: RunOptions, output: Output) -> ExitStatus:
@@ -98,7 +101,8 @@ def run_demo(options: DemoOptions, output: Output) -> ExitStatus:
         }
         with _terminable(), ReferenceSystem.start(Path(folder), defects=options.defects, settings=settings) as system:
             target = parse_target(_preset("ordersystem"), "the preset ordersystem", system.environ(window))
-            return _run(target, chosen, options.run, output, notes)
+            with monitored(target, system, Path(folder), wanted=options.monitoring) as (watched, said):
+                return _run(watched, chosen, options.run, output, [*notes, *said])
 
 
 def judge_bundle_again(path: Path, output: Output) -> ExitStatus:

@@ -81,6 +81,9 @@ def demo(
     window: Annotated[
         str | None, typer.Option("--window", help="Windows and open times of this length.", metavar="DURATION")
     ] = None,
+    monitoring: Annotated[
+        bool, typer.Option("--monitoring", help="Beside a real Prometheus and Pushgateway, where installed.")
+    ] = False,
     every: All = False,
     category: OfCategory = None,
     priority: OfPriority = None,
@@ -100,7 +103,7 @@ def demo(
     from proofload.cli.commands import DemoOptions, Output, RunOptions, run_demo
 
     choice = _choice(cases or _unless(every, own), category, priority, phase, skip, every)
-    options = DemoOptions(RunOptions(choice, out, seed, repeat, fail_fast), tuple(defect or ()), pace, window)
+    options = DemoOptions(RunOptions(choice, out, seed, repeat, fail_fast), tuple(defect or ()), pace, window, monitoring)
     _end(lambda: run_demo(options, Output(as_json=json, junit=junit, quiet=quiet, html=html, markdown=markdown)))
 
 

@@ -67,7 +67,7 @@ def resolved(target: Target) -> dict[str, Any]:
             operation[key] = masked(operation[key], target._secrets)
         path = masked_text(operation["path"], target._secrets)
         operation["path"] = path if path.startswith("/") else f"/{path}"
-    for section in ("services", "policies", "faults"):
+    for section in ("services", "policies", "faults", "monitoring"):
         content[section] = _without_passwords(content[section])
     return content
 

@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr, SecretStr, field_validator
 
 from proofload.core.units import NS_PER_SECOND
 from proofload.plan.faults import FaultDeclared
+from proofload.plan.monitoring import Monitoring
 from proofload.plan.operation import Operation
 from proofload.plan.policies import Policies
 from proofload.plan.values import AllowedNetwork, Declared, DurationNs, HttpUrl, SourceAddress
@@ -113,6 +114,8 @@ class Target(Declared):
     """What the controls promise; a control that is not declared is SKIPPED."""
     faults: dict[str, FaultDeclared] = Field(default_factory=dict)
     """How each service can be broken, by its name."""
+    monitoring: Monitoring = Monitoring()
+    """Where the run's own metrics go, and which servers know the target's."""
     _secrets: frozenset[str] = PrivateAttr(default=frozenset())
     """Values that came from secret-looking variables; no dump shows them."""
 
