@@ -103,7 +103,9 @@ def demo(
     from proofload.cli.commands import DemoOptions, Output, RunOptions, run_demo
 
     choice = _choice(cases or _unless(every, own), category, priority, phase, skip, every)
-    options = DemoOptions(RunOptions(choice, out, seed, repeat, fail_fast), tuple(defect or ()), pace, window, monitoring)
+    options = DemoOptions(
+        RunOptions(choice, out, seed, repeat, fail_fast), tuple(defect or ()), pace, window, monitoring
+    )
     _end(lambda: run_demo(options, Output(as_json=json, junit=junit, quiet=quiet, html=html, markdown=markdown)))
 
 

@@ -52,7 +52,8 @@ class Refused:
 class Pushed:
     """What became of everything that was pushed so far.
 
-    `taken` says that the server answered so, not that it kept it: it merges lines that are alike in stream, time and text, and takes a stream without labels for nothing.
+    `taken` says that the server answered so, not that it kept it: it merges lines that are alike in stream, time and
+    text, and answers 204 to a stream without labels.
     """
 
     taken: int = 0

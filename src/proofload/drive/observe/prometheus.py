@@ -11,13 +11,13 @@ from typing import Any
 
 from proofload.core.clock import Clock
 from proofload.core.errors import ToolError
-from proofload.core.units import NS_PER_SECOND
+from proofload.core.units import NS_PER_SECOND, parse_duration_ns
 from proofload.drive.observe.side_channel import Answer, UnreachableError, call
 from proofload.plan.masking import masked_text
 from proofload.record.ledger import Reading, Sample
 
 START_TIME = "process_start_time_seconds"
-_PATIENCE_NS = 90 * NS_PER_SECOND
+_MOST_PATIENCE_NS = 90 * NS_PER_SECOND
 _LEAST_WAIT_S, _MOST_WAIT_S = 0.1, 1.0
 _SLACK_S = 10
 _ALIGNED_S = 0.003
@@ -79,8 +79,8 @@ class Prometheus:
         """Return the raw counters at a scrape that began after this call; the reading's interval holds that scrape.
 
         No clock is compared with the server's: a series counts once its sample is newer, by the server's own clock,
-        than the moment in which the server was first asked. A series that the server has dropped (staleness) is not waited
-        for. What can't be had within 90 s, or at all, is a reading with an error.
+        than the moment in which the server was first asked. A series that the server has dropped (staleness) is not
+        waited for. What can't be had within three scrapes and 10 s, 90 s at the most, is a reading with an error.
         """
         asked_ns = self._clock.now_ns()
         try:
@@ -90,6 +90,7 @@ class Prometheus:
         return Reading(source, label, asked_ns, self._clock.now_ns(), samples)
 
     async def _after_next_scrape(self, metric: str, where: Mapping[str, str], asked_ns: int) -> tuple[Sample, ...]:
+        patience_ns = await self._patience_ns()
         # Both times are the server's own: that of its question-answering, and that which it gave to its samples.
         since_s = (await self.query("time()"))[0].value + _ALIGNED_S
         wait_s = _LEAST_WAIT_S
@@ -97,8 +98,8 @@ class Prometheus:
             at = await self._scraped_at(metric, where)
             if at and min(at.values()) > since_s:
                 break
-            if self._clock.now_ns() - asked_ns > _PATIENCE_NS:
-                raise PrometheusError(self._why_nothing(metric, where, seen=bool(at)))
+            if self._clock.now_ns() - asked_ns > patience_ns:
+                raise PrometheusError(self._why_nothing(metric, where, patience_ns, seen=bool(at)))
             await asyncio.sleep(wait_s)
             wait_s = min(_MOST_WAIT_S, wait_s * 1.3)
         passed_s = math.ceil((self._clock.now_ns() - asked_ns) / NS_PER_SECOND) + _SLACK_S
@@ -114,9 +115,16 @@ class Prometheus:
     async def _scraped_at(self, metric: str, where: Mapping[str, str]) -> dict[_Key, float]:
         return {_key(one.labels): one.value for one in await self.query(f"timestamp({selector(metric, where)})")}
 
-    def _why_nothing(self, metric: str, where: Mapping[str, str], *, seen: bool) -> str:
-        asked = selector(metric, where)
-        patience = _PATIENCE_NS // NS_PER_SECOND
+    async def _patience_ns(self) -> int:
+        """Return how long to wait for a scrape: by the longest interval of a target, where the server tells it."""
+        try:
+            every = [parse_duration_ns(one["scrapeInterval"]) for one in await self.targets()]
+        except (KeyError, ValueError, PrometheusError):
+            return _MOST_PATIENCE_NS
+        return min(_MOST_PATIENCE_NS, 3 * max(every, default=_MOST_PATIENCE_NS) + 10 * NS_PER_SECOND)
+
+    def _why_nothing(self, metric: str, where: Mapping[str, str], patience_ns: int, *, seen: bool) -> str:
+        asked, patience = selector(metric, where), patience_ns // NS_PER_SECOND
         if seen:
             return f"{self.told}: no new scrape of {asked} within {patience} s; see its page of targets"
         return f"{self.told}: got no series {asked} within {patience} s; is the target among its scrape targets?"
