@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from proofload.cases import monitoring_freshness
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
 from proofload.cases.limits import allowance, gateway_limit
@@ -145,4 +146,5 @@ CASES = (
         judge=judge_accuracy,
         uses=frozenset({"quiet"}),
     ),
+    *monitoring_freshness.CASES,
 )
