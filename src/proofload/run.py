@@ -15,7 +15,7 @@ from proofload.cases.holds import Holds
 from proofload.cases.lab import Audience, Lab, Shared
 from proofload.cases.sources import Sources
 from proofload.core.clock import Anchor, SystemClock
-from proofload.core.errors import PlanError, Problem, ProofloadError
+from proofload.core.errors import PlanError, Problem, ProofloadError, UnfitTargetError
 from proofload.core.seeds import fresh_seed
 from proofload.drive.endpoint import Endpoint, TlsSettings
 from proofload.drive.engine import Engine
@@ -221,6 +221,8 @@ class _Conduct:
                 await case.drive(lab)
         except asyncio.CancelledError:
             interrupted = self._why_ended()
+        except UnfitTargetError as error:
+            interrupted = str(error)
         except ProofloadError as error:
             broke = str(error)
         took_ns = lab.clock.now_ns() - began_ns

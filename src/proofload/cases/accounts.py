@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proofload.cases.sources import Sources
-from proofload.core.errors import TargetError
+from proofload.core.errors import TargetError, UnfitTargetError
 from proofload.drive.engine import Engine
 from proofload.drive.user import Answer, User
 from proofload.plan.target import Target
@@ -58,20 +58,27 @@ class Accounts:
         first, self._next = self._next, self._next + count
         self._batch += 1
         accounts: list[Account] = []
+        refused: list[UnfitTargetError] = []
         prefix = users.prefix if users else "load_test_user_"
         names = [f"{prefix}{self._run}_{number}" for number in range(first, first + count)]
 
         async def sign_up(user: User) -> None:
             # One by one, so that those made before a failure are counted.
             for name in names:
-                account = await self._sign_up(user, name)
-                accounts.append(account)
+                try:
+                    accounts.append(await self._sign_up(user, name))
+                except UnfitTargetError as error:
+                    # The engine keeps the text of what ends a script, and not its kind.
+                    refused.append(error)
+                    return
 
         if users is None or users.login is None:
             return [Account(name, "", None) for name in names]
         source = self._sources.fresh()
         workload = f"setup/{self._batch}"
         await self._engine.run(Steps(name=workload, run=sign_up, n=1, sources=(source,) if source else ()))
+        if refused:
+            raise refused[0]
         if len(accounts) < count:
             problems = [error.text for error in self._engine.delivery().user_errors if error.workload == workload]
             raise TargetError("; ".join(problems) or f"no test user could be made at {self._target.address}")
@@ -86,17 +93,18 @@ class Accounts:
         if users.register_ is not None:
             answer = await user.request(users.register_, keep_body=True)
             if not answer.ok:
-                raise TargetError(_told("register", users.register_, name, answer))
+                raise _refusal("register", users.register_, name, answer)
         answer = await user.request(users.login, keep_body=True)
         token = users.token_of(answer.json()) if answer.ok else None
         if token is None:
-            raise TargetError(_told("log in", users.login, name, answer))
+            raise _refusal("log in", users.login, name, answer)
         return Account(name, password, token)
 
 
-def _told(what: str, operation: str, name: str, answer: Answer) -> str:
+def _refusal(what: str, operation: str, name: str, answer: Answer) -> TargetError:
     got = f"status {answer.status}" if answer.status else f"no answer ({answer.fault.name.lower().replace('_', ' ')})"
-    return (
+    kind = UnfitTargetError if answer.status else TargetError
+    return kind(
         f"operations.{operation}: could not {what} test user {name}: got {got}, expected a success; "
         "is the target up, and does the operation fit it? See proofload check-target"
     )

@@ -11,7 +11,7 @@ import uvloop
 from rich.console import Console
 from rich.text import Text
 
-from proofload.cases.case import Case
+from proofload.cases.case import Case, Category
 from proofload.cli.exit_status import ExitStatus
 from proofload.core.units import format_duration
 from proofload.drive.reach import reach
@@ -34,13 +34,15 @@ def list_catalogue(choice: Choice, *, as_json: bool) -> ExitStatus:
         console.file.write(dump_json(content).decode())
         return ExitStatus.ALL_PASS
     width = max(len(case.id) for case in chosen)
+    order = list(Category)
+    chosen.sort(key=lambda case: (order.index(case.category), case.id))
     for i, (category, cases) in enumerate(groupby(chosen, key=lambda case: case.category)):
         console.print(Text(f"{chr(10) if i else ''}{category}", style="bold"))
         for case in cases:
             mark = "*" if case.id in CORE else " "
             line = f"{mark} {case.id:<{width}}  {case.priority:<9} {case.phase}  {case.title}"
             console.print(Text(line), soft_wrap=True)
-    console.print(Text("\n* runs when no case is named; the number is the phase; proofload cases ID explains one"))
+    console.print(Text("\n* runs when none is named; the number is the phase; proofload cases ID explains one"))
     return ExitStatus.ALL_PASS
 
 

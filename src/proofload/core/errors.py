@@ -45,5 +45,9 @@ class TargetError(ProofloadError):
     """The target did not do what a run needs before any verdict can be reached, such as answering at all."""
 
 
+class UnfitTargetError(TargetError):
+    """The target answered, but not so that a case could go on: it is INCONCLUSIVE, for nothing of ours broke."""
+
+
 class ToolError(ProofloadError):
     """proofload or its surroundings broke: a damaged bundle, a missing program, a full disk."""
