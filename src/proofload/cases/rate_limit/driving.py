@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 
 from proofload.cases.accounts import Account
@@ -18,6 +19,7 @@ from proofload.plan.workload import Script, Sequence
 
 ROUNDING_NS = NS_PER_SECOND
 """Stores keep whole seconds of expiry: a window may last this much longer than declared."""
+_SHORT_NS = 10 * NS_PER_SECOND
 _KNOCKS = 8
 """How often a rejected client knocks again while it waits for the window's end."""
 _FORGED_ADDRESSES = 5
@@ -71,14 +73,9 @@ async def drive_enforcement(lab: Lab) -> None:
             lab.steps("bystander", policy.probe, 3, account=account, source=clients["bystander"]),
             lab.steps("regular", policy.probe, _half(policy), account=account, source=clients["regular"]),
         )
-    await _knock(lab, policy, account, clients, began_ns)
     # The window began with the first request's decision, which its answer bounds.
     latest_ns = regular_ns if lab.many_sources else began_ns
-    await lab.wait_until_ns(latest_ns + policy.window + ROUNDING_NS + NS_PER_SECOND // 2, "the window to end")
-    back = [lab.steps("after window", policy.probe, 3, account=account, source=spender)]
-    if lab.many_sources:
-        back.append(lab.steps("regular again", policy.probe, _half(policy), account=account, source=clients["regular"]))
-    await lab.run(*back)
+    await _knock_and_return(lab, policy, account, clients, began_ns, latest_ns + policy.window)
 
 
 async def _spend_twice(lab: Lab, policy: RateLimitPolicy, account: Account, clients: dict[str, str | None]) -> int:
@@ -289,10 +286,18 @@ def other_operations(target: Target, policy: RateLimitPolicy) -> dict[str, str]:
     return found
 
 
-async def _knock(
-    lab: Lab, policy: RateLimitPolicy, account: Account, clients: dict[str, str | None], began_ns: int
+async def _knock_and_return(
+    lab: Lab, policy: RateLimitPolicy, account: Account, clients: dict[str, str | None], began_ns: int, over_ns: int
 ) -> None:
-    """Let the limited client knock, and the regular one go on under its limit, until shortly before the window ends."""
+    """Let the limited client knock and the regular one go on below its limit until the window ends; then come back."""
+    back = [lab.steps("after window", policy.probe, 3, account=account, source=clients["spender"])]
+    if lab.many_sources:
+        back.append(lab.steps("regular again", policy.probe, _half(policy), account=account, source=clients["regular"]))
+    if policy.window <= _SHORT_NS:
+        await _return_in_one_go(lab, policy, account, clients["spender"])
+        if lab.many_sources:
+            await lab.run(*back[1:])
+        return
     spare = allowance(policy) - _half(policy)
     for i in range(1, _KNOCKS + 1):
         due_ns = began_ns + policy.window * i // (_KNOCKS + 1)
@@ -303,3 +308,24 @@ async def _knock(
         if lab.many_sources and i < spare:
             steps.append(lab.steps(f"regular {i}", policy.probe, account=account, source=clients["regular"]))
         await lab.run(*steps)
+    await lab.wait_until_ns(over_ns + ROUNDING_NS + NS_PER_SECOND // 2, "the window to end")
+    await lab.run(*back)
+
+
+async def _return_in_one_go(lab: Lab, policy: RateLimitPolicy, account: Account, source: str | None) -> None:
+    """Spend, knock and come back without a pause: a wait for other cases would outlast so short a window."""
+    source = lab.source() or source
+    over_ns = policy.window + ROUNDING_NS + NS_PER_SECOND
+    steps = [lab.steps("knock 0", policy.probe, allowance(policy) + 2, account=account, source=source)]
+    steps += [
+        replace(
+            lab.steps(f"knock {i}", policy.probe, account=account, source=source),
+            start_after_ns=policy.window * i // (_KNOCKS + 1),
+        )
+        for i in range(1, _KNOCKS + 1)
+    ]
+    steps.append(
+        replace(lab.steps("after window", policy.probe, 3, account=account, source=source), start_after_ns=over_ns)
+    )
+    lab.doing("the window to end, knocking meanwhile", lab.clock.now_ns() + over_ns)
+    await lab.run(*steps)

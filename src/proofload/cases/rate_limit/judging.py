@@ -42,7 +42,7 @@ def judge_enforcement(evidence: Evidence) -> list[Finding]:
     """TC-RL-001: never more than the limit, never a rejection below it, and no way round it."""
     scene = _scene(evidence)
     limited = _rows(evidence, but="exempt")
-    findings = [*judge_admission(scene, limited), _attempted(evidence, scene)]
+    findings = [*judge_admission(scene, limited), _attempted(evidence, scene), *_kept_trying(evidence, scene)]
     for step, what in _EVASIONS.items():
         findings += evasion(scene, _rows(evidence, step), _rows(evidence, "sequence"), what)
     if len(_rows(evidence, "burst")):
@@ -128,6 +128,23 @@ def _attempted(evidence: Evidence, scene: Scene) -> Finding:
         examined=tried,
         needed=allowance(scene.policy) + 1,
     )
+
+
+def _kept_trying(evidence: Evidence, scene: Scene) -> list[Finding]:
+    """Return whether it was seen that rejected requests do not prolong the window: only soon after one can that show.
+
+    Whether the requests after the window were rightly answered is the matter of `rl.wrongful_rejection`.
+    """
+    back = _rows(evidence, "after window")
+    if is_bucket(scene.policy) or not len(back):
+        return []
+    names = [str(name) for name in evidence.history.frame["workload"].unique()]
+    knocks = evidence.history.of_workloads(*(name for name in names if name.startswith(f"{evidence.case}/knock ")))
+    status, sent = evidence.history.numbers("status"), evidence.history.numbers("sent_ns")
+    rejected = sent[knocks[status[knocks] == scene.policy.status]]
+    soon = sent[back][sent[back] < rejected.max() + scene.policy.window] if len(rejected) else back[:0]
+    says = "a client that kept knocking came back within a window's length of its last rejection"
+    return [held("rl.kept_trying", says, examined=len(soon))]
 
 
 def _backend(evidence: Evidence, scene: Scene) -> list[Finding]:
