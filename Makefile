@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check format bench bench-judges fuzz prove defects generate lock clean debian-packages
+.PHONY: help demo test docs quick check format bench bench-judges fuzz prove defects generate lock clean debian-packages
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ demo: $(VENV)/.demo.stamp ## Prove the reference system's controls (ARGS="TC-RL-
 test: $(VENV)/.demo.stamp $(VENV)/.dev.stamp debian-packages ## Install what the tests need and run them all
 	@$(BIN)/pytest -n 3 --dist loadfile -m "not alone" $(ARGS)
 	@$(BIN)/pytest -m alone $(ARGS) || [ $$? -eq 5 ] # 5: ARGS chose none of those that run alone
+
+docs: $(VENV)/.demo.stamp $(VENV)/.docs.stamp ## Build the documentation into site/, every broken link an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 quick: $(VENV)/.demo.stamp $(VENV)/.dev.stamp ## Run the tests that need no server and take no time
 	@$(BIN)/pytest -n 2 -q tests/unit tests/property $(ARGS)
