@@ -103,6 +103,16 @@ class Lab:
         return contextlib.nullcontext() if self._silent else self._shared.turns.sending()
 
     @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Hold a turn to send, so that no run inside waits for somebody's silence: for what must come at its time."""
+        async with self._my_turn():
+            before, self._silent = self._silent, True
+            try:
+                yield
+            finally:
+                self._silent = before
+
+    @asynccontextmanager
     async def silence(self) -> AsyncIterator[None]:
         """Hold while no other case sends, so that what the target counts is ours alone."""
         async with self._shared.turns.silence(self._takes_ns):

@@ -22,23 +22,28 @@ def reading(label: str, source: str, at_ns: int, **values: float) -> Reading:
     return Reading(source, label, at_ns, at_ns + MS, samples)
 
 
-def files(*, leaks: str = "", broken: int = 0, each: int = 200, read: bool = True) -> tuple[Outcome, set[str]]:
+def files(
+    *, leaks: str = "", fills: int = 8, broken: int = 0, each: int = 200, read: bool = True
+) -> tuple[Outcome, set[str]]:
     tape = Tape("TC-RES-002")
     for operation in ("profile", "balance", "orders"):
-        tape.add(f"load {operation}", 200, each, operation=operation)
-        tape.add(f"denied {operation}", 401, 10, operation=operation)
-        tape.add(f"load burst {operation}", 500 if broken else 200, broken or 60, operation=operation)
+        tape.add(f"warm burst {operation}", 500 if broken else 200, broken or 60, operation=operation)
+        for number in (1, 2):
+            tape.add(f"load {number} {operation}", 200, each, operation=operation)
+            tape.add(f"denied {number} {operation}", 401, 10, operation=operation)
     readings = [reading("before", source, 0, process_open_fds=80) for source in SOURCES]
-    if read:
-        grown = {source: 80 + (each if source == leaks else 8) for source in SOURCES}
-        readings += [reading("after 8", source, S, process_open_fds=grown[source]) for source in SOURCES]
-    evidence = tape.evidence(preset(), ledgers=Ledgers(tuple(readings)), facts={"last": "after 8"})
+    for number in (1, 2) if read else (1,):
+        grown = {source: 80 + fills + (number * each if source == leaks else 0) for source in SOURCES}
+        label = f"after {number}"
+        readings += [reading(label, source, number * S, process_open_fds=grown[source]) for source in SOURCES]
+    evidence = tape.evidence(preset(), ledgers=Ledgers(tuple(readings)))
     found = resources.judge_files(evidence)
     return outcome(found), rules(found)
 
 
 def test_files_that_are_closed_again_pass() -> None:
     assert files() == (Outcome.PASS, set())
+    assert files(fills=90) == (Outcome.PASS, set()), "a pool fills up once; a leak goes on"
 
 
 @pytest.mark.parametrize("source", SOURCES)

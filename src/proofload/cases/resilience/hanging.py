@@ -91,7 +91,7 @@ async def drive_company(lab: Lab) -> None:
     accounts = list(await lab.accounts(4))
     lab.doing("calling services that are well")
     await lab.run(*_company(lab, here, accounts, _BEFORE, _BEFORE_NS))
-    async with lab.fault(here.victim, "pause", _LOST_NS):
+    async with lab.turn(), lab.fault(here.victim, "pause", _LOST_NS):
         lab.doing(f"calling {here.victim}, which hangs, and the others")
         most = math.ceil(_HANGING_PER_SECOND * _HANGING_NS / NS_PER_SECOND)
         hanging = ConstantRate(
@@ -145,7 +145,7 @@ async def drive_giving_up(lab: Lab) -> None:
 
     lab.doing(f"calling {here.victim} while it is well")
     await lab.run(lab.crowd(_BEFORE, call, _CALLS, 1, accounts=accounts, sources=lab.sources(_CALLS)))
-    async with lab.fault(here.victim, "pause", patience_ns + _LOST_NS):
+    async with lab.turn(), lab.fault(here.victim, "pause", patience_ns + _LOST_NS):
         lab.doing(f"waiting for an answer in place of {here.victim}, which hangs")
         await lab.run(lab.crowd(_CALLERS, call, _CALLS, 1, accounts=accounts, sources=lab.sources(_CALLS)))
     await _well_again(lab, here, accounts[0])

@@ -19,7 +19,7 @@ from proofload.plan.target import Target
 from proofload.record.fault_edge import spans
 
 _ROUNDS = 2
-_DEPOSITS, _ORDERS = 8, 30
+_DEPOSITS, _ORDERS = 12, 45
 _MOST_USERS = 4
 """Each is cut off once: fewer than the failures that open a circuit, which would hide the books."""
 _RUN_UP_NS = NS_PER_SECOND // 2
@@ -50,13 +50,8 @@ async def drive(lab: Lab) -> None:
         accounts = list(await lab.accounts(users))
         buyers[f"round {number}"] = accounts
         await _pay_in(lab, policy, number, accounts)
-        buying = asyncio.create_task(_buy(lab, policy, number, accounts))
-        try:
-            await lab.clock.sleep_until_ns(lab.clock.now_ns() + _RUN_UP_NS)
-            async with lab.fault(service, "kill", _DEAD_NS):
-                await buying
-        finally:
-            buying.cancel()
+        async with lab.turn():
+            await _buy_until_killed(lab, policy, service, number, accounts)
     until_ns = lab.clock.now_ns() + policy.settles_within
     watch, pending = 0, True
     while pending and lab.clock.now_ns() < until_ns:
@@ -67,6 +62,16 @@ async def drive(lab: Lab) -> None:
         if pending:
             await lab.wait_until_ns(lab.clock.now_ns() + NS_PER_SECOND, "orders to be settled")
     lab.note("watch", watch)
+
+
+async def _buy_until_killed(lab: Lab, policy: OrdersPolicy, service: str, number: int, accounts: list[Account]) -> None:
+    buying = asyncio.create_task(_buy(lab, policy, number, accounts))
+    try:
+        await lab.clock.sleep_until_ns(lab.clock.now_ns() + _RUN_UP_NS)
+        async with lab.fault(service, "kill", _DEAD_NS):
+            await buying
+    finally:
+        buying.cancel()
 
 
 async def _pay_in(lab: Lab, policy: OrdersPolicy, number: int, accounts: list[Account]) -> None:

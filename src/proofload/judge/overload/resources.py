@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from proofload.core.units import NS_PER_SECOND
@@ -31,15 +32,23 @@ def gauge(reading: Reading, name: str) -> float | None:
     return sum(values) if values else None
 
 
-def judge_open_files(ledgers: Ledgers, labels: Labels, name: str, made: dict[str, int]) -> list[Finding]:
-    """Return, for each source of `made` (requests that reached it), whether what it opened was closed again."""
+def judge_open_files(ledgers: Ledgers, rounds: Sequence[Labels], name: str, made: dict[str, int]) -> list[Finding]:
+    """Return, for each source of `made` (requests that reached it in each round), whether it closed what it opened.
+
+    The round with the least growth decides: a pool fills up once, a leak goes on in every round.
+    """
     findings = []
     for source, count in sorted(made.items()):
-        before, after = _pair(ledgers, labels, source, name)
-        if before is None or after is None:
-            says = f"{source}: {name} could not be read before and after"
+        found = [
+            (before, after)
+            for before, after in (_pair(ledgers, labels, source, name) for labels in rounds)
+            if before is not None and after is not None
+        ]
+        if not found or len(found) < len(rounds):
+            says = f"{source}: {name} could not be read before and after each round"
             findings.append(Finding("res.connection_leak", Outcome.INCONCLUSIVE, says))
             continue
+        before, after = min(found, key=lambda pair: pair[1] - pair[0])
         findings += [replace(one, says=f"{source}: {one.says}") for one in judge_connections(before, after, count)]
     return findings
 
