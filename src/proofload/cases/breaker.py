@@ -115,7 +115,7 @@ def _expected_ns(open_periods: int, extra_s: int) -> Callable[[Target], int]:
     return expected_ns
 
 
-CASES = (
+_CASES = (
     Case(
         id=_TRIP,
         title="Circuit breaker trip on failures",
@@ -163,3 +163,5 @@ CASES = (
     *breaker_apart.CASES,
     *breaker_trials.CASES,
 )
+
+CASES = tuple(sorted(_CASES, key=lambda case: case.id))
