@@ -37,6 +37,7 @@ from proofload.suite.schedule import Schedule
 
 VERDICTS = "verdicts.json"
 _KEPT_HEADERS = ("x-request-id", "content-type", "date")
+_SECONDS_BETWEEN_PULSES = 0.5
 SETUP = "setup"
 """The pseudo-case whose history holds the making of test users."""
 
@@ -170,6 +171,7 @@ class _Conduct:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupt, int(number))
+        watching = asyncio.create_task(self._feel_pulses())
         try:
             stopping = asyncio.create_task(self._stop.wait())
             while not self._schedule.done:
@@ -191,6 +193,7 @@ class _Conduct:
             stopping.cancel()
             await self._end_restoring()
         finally:
+            watching.cancel()
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
         return self._signal
@@ -198,6 +201,12 @@ class _Conduct:
     def _interrupt(self, number: int) -> None:
         self._signal = number
         self._stop.set()
+
+    async def _feel_pulses(self) -> None:
+        while True:
+            await asyncio.sleep(_SECONDS_BETWEEN_PULSES)
+            for case, lab in self._tasks.values():
+                self._shared.audience.pulse(case.id, lab.pulse())
 
     async def _start(self) -> None:
         self._skip_hopeless()
@@ -301,6 +310,7 @@ class _Conduct:
         evidence = files.to_evidence(case.id, lab.target, lab.history(), dossier, others)
         self._evidence[case.id] = evidence
         outcome = _verdict(case, evidence, dossier).outcome
+        self._shared.audience.pulse(case.id, lab.pulse())
         self._shared.audience.ended(case.id, outcome.name)
         return outcome
 

@@ -31,6 +31,7 @@ from proofload.record.delivery import Delivery
 from proofload.record.fault_edge import FaultEdge
 from proofload.record.history import History
 from proofload.record.ledger import AuditEntry, Ledgers, Reading
+from proofload.record.pulse import Pulse
 
 _MOST_CONNECTIONS = 500
 
@@ -48,6 +49,10 @@ class Audience(Protocol):
 
     def sent(self, case_id: str, requests: int) -> None:
         """Hear how many requests a case has sent so far."""
+        ...
+
+    def pulse(self, case_id: str, pulse: Pulse) -> None:
+        """Hear now and then how a running case's load stands."""
         ...
 
 
@@ -91,6 +96,7 @@ class Lab:
         """When this case turned to something else, and to what."""
         self.silences: list[tuple[int, int]] = []
         """When no other case sent, from and to."""
+        self._in_force: list[str] = []
 
     async def run(self, *workloads: AnyWorkload) -> None:
         """Drive workloads side by side to their end. Their names are steps of this case."""
@@ -272,9 +278,12 @@ class Lab:
                 held=held,
                 mended=probes.answers(health),
             ) as leased:
+                self._in_force.append(f"{kind} {service}")
                 yield
                 self.doing(f"mending service {service}")
         finally:
+            if f"{kind} {service}" in self._in_force:
+                self._in_force.remove(f"{kind} {service}")
             if leased is not None:
                 self._edges += leased.edges
 
@@ -292,6 +301,16 @@ class Lab:
     def note(self, name: str, value: Any) -> None:
         """Keep a fact (JSON only) with the evidence."""
         self.facts[name] = value
+
+    def pulse(self) -> Pulse:
+        """Return how the load stands, for who watches."""
+        standing = self.engine.progress()
+        by_class: dict[int, int] = {}
+        for status, count in standing.by_status.items():
+            by_class[status // 100] = by_class.get(status // 100, 0) + count
+        lost = standing.unknown + standing.not_sent
+        good = standing.good.copy()
+        return Pulse(standing.planned, standing.sent, lost, by_class, good, tuple(self._in_force))
 
     def history(self) -> History:
         """Return what was sent so far."""

@@ -19,7 +19,8 @@ from proofload.cases.case import Case
 from proofload.cli.demo_monitoring import monitored
 from proofload.cli.exit_status import ExitStatus, of_outcomes, worst_of
 from proofload.cli.pace import Pace, notes_of, window_of
-from proofload.cli.reports import keep_report, write_asked_for
+from proofload.cli.reports import REPORT, keep_report, write_asked_for
+from proofload.cli.served import live_page
 from proofload.core.errors import PlanError, Problem, ToolError
 from proofload.core.units import format_duration
 from proofload.demo import ReferenceSystem
@@ -32,6 +33,7 @@ from proofload.report.as_json import SCHEMA_VERSION, finding_json, to_json
 from proofload.report.junit import to_junit
 from proofload.report.live import LiveView
 from proofload.report.result import RunResult
+from proofload.report.served.server import LivePage
 from proofload.report.view import safe
 from proofload.retell import result_of
 from proofload.run import Ended, judge_bundle, run
@@ -53,6 +55,8 @@ class Output:
     quiet: bool = False
     html: Path | None = None
     markdown: Path | None = None
+    ui: bool = False
+    verbose: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,9 @@ class DemoOptions:
 def run_target(target: Path, options: RunOptions, output: Output) -> ExitStatus:
     """Run cases on the target of a file."""
     chosen = choose(CATALOGUE, options.choice, CORE)
-    return _run(read_target(target), chosen, options, output, ())
+    declared = read_target(target)
+    with live_page(output.ui) as page:
+        return _run(declared, chosen, options, output, (), page)
 
 
 def run_demo(options: DemoOptions, output: Output) -> ExitStatus:
@@ -90,7 +96,7 @@ def run_demo(options: DemoOptions, output: Output) -> ExitStatus:
     window = window_of(options.pace, options.window)
     console = Console(stderr=True, quiet=output.quiet)
     notes = [*(f"the reference system ran with the defect {one}" for one in options.defects), *notes_of(window)]
-    with tempfile.TemporaryDirectory(prefix="proofload-demo-") as folder:
+    with live_page(output.ui) as page, tempfile.TemporaryDirectory(prefix="proofload-demo-") as folder:
         console.print(Text("starting the reference system ..."))
         settings = {
             "GATEWAY_RATE_WINDOW": window,
@@ -102,7 +108,7 @@ def run_demo(options: DemoOptions, output: Output) -> ExitStatus:
         with _terminable(), ReferenceSystem.start(Path(folder), defects=options.defects, settings=settings) as system:
             target = parse_target(_preset("ordersystem"), "the preset ordersystem", system.environ(window))
             with monitored(target, system, Path(folder), wanted=options.monitoring) as (watched, said):
-                return _run(watched, chosen, options.run, output, [*notes, *said])
+                return _run(watched, chosen, options.run, output, [*notes, *said], page)
 
 
 def judge_bundle_again(path: Path, output: Output) -> ExitStatus:
@@ -132,7 +138,12 @@ def judge_history(path: Path, model: str, *, as_json: bool) -> ExitStatus:
 
 
 def _run(
-    target: Target, cases: Sequence[Case], options: RunOptions, output: Output, notes: Iterable[str]
+    target: Target,
+    cases: Sequence[Case],
+    options: RunOptions,
+    output: Output,
+    notes: Iterable[str],
+    page: LivePage | None,
 ) -> ExitStatus:
     console = Console(stderr=True, quiet=output.quiet, highlight=False)
     longest_ns = max((case.expected_ns(target) for case in cases), default=0)
@@ -141,13 +152,21 @@ def _run(
     )
     results: list[RunResult] = []
     for number in range(1, options.repeat + 1):
-        result, ended = _run_once(target, cases, options, tuple(notes), number, console)
+        view_of_run = LiveView(
+            [case.id for case in cases], console, time.perf_counter_ns, target=target.name, verbose=output.verbose
+        )
+        if page is not None:
+            page.show(view_of_run.watch)
+        result, ended = _run_once(target, cases, options, tuple(notes), number, view_of_run)
         results.append(result)
         if options.repeat > 1:
             console.print(Text(f"run {number} of {options.repeat}: {view.summary(result)}"), soft_wrap=True)
         if ended.signal or (options.fail_fast and result.exit_status == ExitStatus.FAIL):
             break
     _report(results, output)
+    if page is not None:
+        page.stays = not ended.signal
+        page.end(Path(results[-1].bundle), REPORT)
     return ExitStatus(results[-1].exit_status) if ended.signal else worst_of(one.exit_status for one in results)
 
 
@@ -157,11 +176,11 @@ def _run_once(
     options: RunOptions,
     notes: tuple[str, ...],
     number: int,
-    console: Console,
+    live: LiveView,
 ) -> tuple[RunResult, Ended]:
     # A seed chooses the client addresses, too: two runs with one seed would spend one allowance.
     seed = options.seed if options.seed is None else options.seed + number - 1
-    with LiveView([case.id for case in cases], console, time.perf_counter_ns) as audience:
+    with live as audience:
         ended = uvloop.run(
             run(
                 target,
@@ -199,7 +218,7 @@ def _report(results: Sequence[RunResult], output: Output) -> None:
     if output.as_json:
         console.file.write(to_json(results[0]) if len(results) == 1 else repeated.to_json(results))
     elif len(results) == 1:
-        terminal.show(results[0], console)
+        terminal.show(results[0], console, verbose=output.verbose)
     else:
         repeated.show(results, console)
 

@@ -35,6 +35,8 @@ from proofload.cli.options import (
     Repeat,
     Seed,
     Skip,
+    Ui,
+    Verbose,
 )
 from proofload.cli.pace import Pace
 from proofload.cli.recover import recover
@@ -97,6 +99,8 @@ def demo(
     junit: JUnit = None,
     html: Html = None,
     markdown: Markdown = None,
+    ui: Ui = False,
+    verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
     """Start the reference system, prove its controls, stop it."""
@@ -106,7 +110,8 @@ def demo(
     options = DemoOptions(
         RunOptions(choice, out, seed, repeat, fail_fast), tuple(defect or ()), pace, window, monitoring
     )
-    _end(lambda: run_demo(options, Output(as_json=json, junit=junit, quiet=quiet, html=html, markdown=markdown)))
+    output = Output(json, junit, quiet, html, markdown, ui, verbose)
+    _end(lambda: run_demo(options, output))
 
 
 @app.command(epilog="Example: `proofload run TC-RL --target proofload.yaml --junit results.xml`")
@@ -129,6 +134,8 @@ def run(
     junit: JUnit = None,
     html: Html = None,
     markdown: Markdown = None,
+    ui: Ui = False,
+    verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
     """Run cases against the target that a file declares."""
@@ -136,11 +143,8 @@ def run(
 
     choice = _choice(cases or _unless(every, own), category, priority, phase, skip, every)
     options = RunOptions(choice, out, seed, repeat, fail_fast)
-    _end(
-        lambda: run_target(
-            target, options, Output(as_json=json, junit=junit, quiet=quiet, html=html, markdown=markdown)
-        )
-    )
+    output = Output(json, junit, quiet, html, markdown, ui, verbose)
+    _end(lambda: run_target(target, options, output))
 
 
 @app.command(

@@ -51,6 +51,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON (
 JUnit = Annotated[
     Path | None, typer.Option("--junit", help="Write the result as JUnit XML to this file.", metavar="FILE")
 ]
+Ui = Annotated[bool, typer.Option("--ui", help="Serve a live page of the run on loopback; it ends as the report.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Tell every rule that was examined, and the load while it goes on.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, verdicts only.")]
 Html = Annotated[
     Path | None, typer.Option("--html", help="Write the report as one HTML file, as well.", metavar="FILE")

@@ -43,6 +43,17 @@ class DelayHistogram:
         self._counts += other._counts
         self._max_ns = max(self._max_ns, other._max_ns)
 
+    def copy(self) -> DelayHistogram:
+        """Return the counts as they stand now."""
+        return self.since(DelayHistogram())
+
+    def since(self, earlier: DelayHistogram) -> DelayHistogram:
+        """Return what was counted after `earlier`, a copy of this one; its greatest is only known to be no greater."""
+        later = DelayHistogram()
+        later._counts += self._counts - earlier._counts
+        later._max_ns = self._max_ns
+        return later
+
     @property
     def samples(self) -> int:
         """How many delays were counted."""

@@ -23,15 +23,18 @@ _NARROWEST = 30
 _VERDICT_WIDTH = max(len(outcome.name) for outcome in Outcome)
 
 
-def show(result: RunResult, console: Console) -> None:
-    """Print the result: verdicts first, then what is behind those that are no PASS, then where the evidence lies."""
+def show(result: RunResult, console: Console, *, verbose: bool = False) -> None:
+    """Print the result: verdicts first, then what is behind those that are no PASS, then where the evidence lies.
+
+    With `verbose` every rule that held is told, too.
+    """
     if console.is_terminal:
-        _show_table(result, console)
+        _show_table(result, console, verbose)
     else:
-        _show_lines(result, console)
+        _show_lines(result, console, verbose)
 
 
-def _show_table(result: RunResult, console: Console) -> None:
+def _show_table(result: RunResult, console: Console, verbose: bool) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True, show_edge=False)
     table.add_column("case", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -42,7 +45,7 @@ def _show_table(result: RunResult, console: Console) -> None:
         seen.append("\n" + row.says, style="dim")
         table.add_row(Text(row.case), Text(row.outcome.name, style=STYLES[row.outcome]), seen, Text(row.took))
     console.print(table)
-    for block in view.blocks(result):
+    for block in view.blocks(result, verbose=verbose):
         console.print()
         console.print(Text(block.head, style="bold"))
         for line in block.lines:
@@ -53,12 +56,12 @@ def _show_table(result: RunResult, console: Console) -> None:
         console.print(Text(line), soft_wrap=True)
 
 
-def _show_lines(result: RunResult, console: Console) -> None:
+def _show_lines(result: RunResult, console: Console, verbose: bool) -> None:
     width = max((len(row.case) for row in view.rows(result)), default=0)
     for row in view.rows(result):
         line = f"{row.case:<{width}}  {row.outcome.name:<{_VERDICT_WIDTH}}  {row.title}: {row.says}"
         console.print(Text(f"{line}  ({row.took})" if row.took else line), soft_wrap=True)
-    for block in view.blocks(result):
+    for block in view.blocks(result, verbose=verbose):
         console.print(Text(f"\n{block.head}"), soft_wrap=True)
         for line in block.lines:
             _print_indented(console, line, _PLAIN_WIDTH)

@@ -61,15 +61,18 @@ def rows(result: RunResult) -> list[Row]:
     ]
 
 
-def blocks(result: RunResult) -> list[Block]:
-    """Return what is told in full: every FAIL first, then errors, then what could not be told."""
-    order = (Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE)
+def blocks(result: RunResult, *, verbose: bool = False) -> list[Block]:
+    """Return what is told in full: every FAIL first, then errors, then what could not be told.
+
+    With `verbose` what held comes after them, rule by rule.
+    """
+    order = (Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE, *((Outcome.PASS,) if verbose else ()))
     return [
         Block(
             verdict.case,
             f"{safe(verdict.case)}  {safe(result.cases[verdict.case].title)}",
             outcome,
-            tuple(_told(verdict)),
+            tuple(_told(verdict, verbose=verbose)),
         )
         for outcome in order
         for verdict in result.verdicts
@@ -117,7 +120,7 @@ def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def _told(verdict: Verdict) -> Iterable[str]:
+def _told(verdict: Verdict, *, verbose: bool) -> Iterable[str]:
     for line in verdict.reason.splitlines():
         yield safe(line)
     # The worst first; a long tail of doubts has one cause more often than not.
@@ -127,6 +130,10 @@ def _told(verdict: Verdict) -> Iterable[str]:
         yield from _told_finding(finding)
     if len(open_ones) > len(shown):
         yield f"and {len(open_ones) - len(shown)} more rules that could not be told; all stand in verdicts.json"
+    if verbose:
+        for finding in verdict.findings:
+            if finding.outcome is Outcome.PASS:
+                yield f"pass: {safe(finding.says)}  [{safe(finding.rule)}]"
 
 
 def _severity(finding: Finding) -> int:
