@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from proofload import __version__
+from proofload.cli.baseline import baseline
 from proofload.cli.discover import discover_limit
 from proofload.cli.doctor import doctor
 from proofload.cli.exit_status import ExitStatus, of_error
@@ -259,3 +260,4 @@ app.command(epilog="Example: `proofload init http://127.0.0.1:8080 --openapi ope
 app.command(epilog="Example: `proofload report runs/20261123T113000Z-4f1c2a -o report.html`")(report)
 app.command(epilog="Example: `proofload doctor --target proofload.yaml`")(doctor)
 app.command(epilog="Example: `proofload explain rl.over_admission`")(explain)
+app.add_typer(baseline, name="baseline")

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from proofload.cli.exit_status import ExitStatus, of_outcomes, worst_of
+from proofload.cli.options import OwnCases
 from proofload.core.errors import ToolError
 from proofload.report.result import RunResult
 
@@ -22,6 +23,10 @@ def report(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The file to write: .html or .md.", metavar="FILE")
     ] = Path(REPORT),
+    baseline: Annotated[
+        Path | None, typer.Option("--baseline", help="A saved baseline or a bundle to compare with.", metavar="FILE")
+    ] = None,
+    own: OwnCases = None,
 ) -> None:
     """Judge a bundle again and tell it as one HTML file that needs no network, or as Markdown."""
     from proofload.report.html.page import page
@@ -35,7 +40,12 @@ def report(
     if output.suffix == ".md":
         write(output, to_markdown(result), "--output")
     else:
-        write(output, page(story_of(result, report_at=output)), "--output")
+        story = story_of(result, report_at=output)
+        if baseline is not None:
+            from proofload import baselines
+
+            story = replace(story, before=baselines.load(baseline), now=baselines.remember(bundle))
+        write(output, page(story), "--output")
     typer.echo(f"{output}: {output.stat().st_size / 1000:,.0f} kB, {len(verdicts)} verdicts")
     raise typer.Exit(int(ExitStatus.ALL_PASS))
 

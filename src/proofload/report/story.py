@@ -8,6 +8,7 @@ from typing import Any
 
 from proofload.judge.evidence import Evidence
 from proofload.report.charts.schedule import Turn
+from proofload.report.comparison import Remembered
 from proofload.report.result import RunResult
 
 
@@ -43,3 +44,6 @@ class Story:
     """Commands that repeat the run, or its judging."""
     links: Mapping[str, tuple[Link, ...]] = field(default_factory=dict)
     told: Mapping[str, Told] = field(default_factory=dict)
+    before: Remembered | None = None
+    """The run that this one is compared with, where there is one; and this one as `now`."""
+    now: Remembered | None = None

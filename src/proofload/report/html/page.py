@@ -19,11 +19,15 @@ from markupsafe import Markup, escape
 
 from proofload.core.text import visible
 from proofload.core.units import format_duration
+from proofload.judge.baseline import Change
 from proofload.judge.verdict import Finding, Outcome, Verdict
 from proofload.report import view
 from proofload.report.charts import choose
+from proofload.report.charts.latency import curves_beside
 from proofload.report.charts.picture import Picture
 from proofload.report.charts.schedule import schedule
+from proofload.report.comparison import compare_runs
+from proofload.report.comparison_forms import word
 from proofload.report.result import CaseInfo
 from proofload.report.story import Link, Story, Told
 
@@ -103,6 +107,9 @@ def page(story: Story) -> str:
         cases=cases,
         by_case={case.case: case for case in cases},
         listed=[view.safe(verdict.case) for verdict in result.verdicts],
+        compared=_compared(story),
+        curves=_curves(story),
+        before=story.before,
         schedule=schedule(story.turns),
         began=_instant(result.began_wall_ns),
         again=story.again,
@@ -111,6 +118,26 @@ def page(story: Story) -> str:
         links=story.links.get("", ()),
     )
     return text
+
+
+def _compared(story: Story) -> list[tuple[str, str, str, str, str, str]]:
+    if story.before is None or story.now is None:
+        return []
+    looks = {Change.WORSE: "fail", Change.BETTER: "pass", Change.CANNOT_TELL: "inconclusive", Change.SAME: "skipped"}
+    return [
+        (looks[one.change], word(one.change), one.what, one.before, one.after, one.why)
+        for one in compare_runs(story.before, story.now)
+    ]
+
+
+def _curves(story: Story) -> list[Picture]:
+    if story.before is None or story.now is None:
+        return []
+    both = [name for name in story.before.samples if name in story.now.samples]
+    if not both:
+        return []
+    before, now = story.before.samples, story.now.samples
+    return [curves_beside([(name, before[name]) for name in both], [(name, now[name]) for name in both])]
 
 
 def standalone(picture: Picture) -> str:
