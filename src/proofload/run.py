@@ -22,6 +22,7 @@ from proofload.drive.engine import Engine
 from proofload.judge.evidence import Evidence
 from proofload.judge.panel import verdict as verdict_of
 from proofload.judge.verdict import Outcome, Verdict
+from proofload.observing import Observing
 from proofload.plan.ownership import prove_ownership
 from proofload.plan.target import Target
 from proofload.plan.workload import Ceilings
@@ -83,8 +84,10 @@ async def run(
     endpoint = Endpoint.of(target.address)
     kept = sorted({*_KEPT_HEADERS, *target.told_headers()})
 
+    observing = Observing(target, run_id, cases, clock, audience)
+
     def new_engine(prefix: str) -> Engine:
-        return Engine(
+        engine = Engine(
             endpoint,
             target.operations,
             ceilings=_ceilings(target),
@@ -95,19 +98,25 @@ async def run(
             vet=vet,
             tls=TlsSettings.of(target.tls),
         )
+        observing.watch(prefix.removeprefix(f"{run_id}-"), engine)
+        return engine
 
     sources = Sources(seed, endpoint.host, target.sources)
     setup = new_engine(f"{run_id}-{SETUP}")
-    shared = Shared(target, clock, seed, run_id, sources, Accounts(target, setup, sources), audience, new_engine)
+    shared = Shared(target, clock, seed, run_id, sources, Accounts(target, setup, sources), observing, new_engine)
     schedule = Schedule(cases)
     shared.holds = Holds(lambda: schedule.disturbed)
+    shared.on_fault = observing.fault
     conduct = _Conduct(shared, writer, schedule, fail_fast=fail_fast)
-    got_signal = await conduct.all()
-    writer.write_history(f"history/{SETUP}.parquet", setup.history())
-    writer.seal()
-    verdicts = judge_bundle(writer.path)
-    writer.write_json(VERDICTS, {"schema_version": SCHEMA_VERSION, "verdicts": [verdict_json(one) for one in verdicts]})
-    writer.seal()
+    async with observing:
+        got_signal = await conduct.all()
+        writer.write_history(f"history/{SETUP}.parquet", setup.history())
+        writer.seal()
+        verdicts = judge_bundle(writer.path)
+        told = [verdict_json(one) for one in verdicts]
+        writer.write_json(VERDICTS, {"schema_version": SCHEMA_VERSION, "verdicts": told})
+        writer.write_json(files.MONITORING, dict(await observing.finish(verdicts)))
+        writer.seal()
     return Ended(writer.path, verdicts, conduct.took_ns, seed, began_wall_ns, got_signal)
 
 

@@ -71,6 +71,8 @@ class Shared:
     """Make an engine whose request ids begin with the given prefix."""
     turns: Turns = field(default_factory=Turns)
     holds: Holds = field(default_factory=Holds)
+    on_fault: Callable[[str, str, str, bool], None] = lambda *_: None
+    """Hears of a case, a service and a kind of fault: whether it holds now."""
 
 
 class Lab:
@@ -279,12 +281,14 @@ class Lab:
                 mended=probes.answers(health),
             ) as leased:
                 self._in_force.append(f"{kind} {service}")
+                self._shared.on_fault(self.case_id, service, kind, True)
                 yield
                 self.doing(f"mending service {service}")
         finally:
             if f"{kind} {service}" in self._in_force:
                 self._in_force.remove(f"{kind} {service}")
             if leased is not None:
+                self._shared.on_fault(self.case_id, service, kind, False)
                 self._edges += leased.edges
 
     async def wait_until_ns(self, due_ns: int, what: str) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from proofload.core.clock import Clock, SystemClock
 from proofload.core.errors import SafetyError, TargetError, ToolError
@@ -131,6 +132,8 @@ class Engine:
             first_connection=shard,
             connection_step=shards,
         )
+        self.on_rows: Callable[[NDArray[Any]], None] | None = None
+        """Is shown the rows that have ended, whenever they are counted."""
         self.wire.fold = self.fold
         self.wire.fail = self.fail
         self._ceiling = Ceiling(ceilings or Ceilings(), self)
@@ -265,7 +268,10 @@ class Engine:
     def fold(self) -> None:
         """Add what has ended since the last time to the statistics."""
         lags, self.wire.lags_ns = self.wire.lags_ns, []
-        self.stats.add_rows(self.rows.take_finished())
+        ended = self.rows.take_finished()
+        self.stats.add_rows(ended)
+        if self.on_rows is not None and len(ended):
+            self.on_rows(ended)
         self.stats.add_lags(lags)
 
     def history(self) -> History:

@@ -20,6 +20,8 @@ from proofload.record.ledger import Ledgers
 
 PLAN = "plan.json"
 ENVIRONMENT = "environment.json"
+MONITORING = "monitoring.json"
+"""How writing to the monitoring servers went."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,9 @@ def load_plan(bundle: Bundle) -> tuple[Target, list[str]]:
 
 def load_notes(bundle: Bundle) -> tuple[str, ...]:
     """Return what a reader of the verdicts has to know beside them, as it was said when the bundle was made."""
-    return tuple(bundle.read_json(PLAN)["options"].get("notes", ()))
+    # A bundle of an earlier version has no word on monitoring.
+    monitoring = bundle.read_json(MONITORING) if (bundle.path / MONITORING).exists() else {}
+    return (*bundle.read_json(PLAN)["options"].get("notes", ()), *monitoring.get("notes", ()))
 
 
 def save_case(writer: BundleWriter, case_id: str, history: History, dossier: Dossier) -> None:
