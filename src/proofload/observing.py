@@ -26,6 +26,7 @@ from proofload.drive.observe.remote_write import RemoteWrite
 from proofload.drive.observe.run_metrics import RunMetrics, exposition
 from proofload.judge.verdict import Outcome, Verdict
 from proofload.plan.target import Target
+from proofload.record.pulse import Pulse
 
 _LAST_WORDS_S = 15.0
 """How long the end of a run waits for servers that are slow to take the last writes."""
@@ -122,6 +123,10 @@ class Observing:
     def sent(self, case_id: str, requests: int) -> None:
         """Hear how many requests a case has sent."""
         self._audience.sent(case_id, requests)
+
+    def pulse(self, case_id: str, pulse: Pulse) -> None:
+        """Hear how a running case's load stands."""
+        self._audience.pulse(case_id, pulse)
 
     def ended(self, case_id: str, outcome: str) -> None:
         """Hear that a case has ended: its range is marked, its verdict is told."""
