@@ -76,7 +76,8 @@ def _level(lab: Lab, accounts: Sequence[Account], rate: int, operation: str) -> 
         run=operation,
         rate=rate,
         for_ns=_LEVEL_NS,
-        sources=tuple(lab.target.sources or lab.sources(clients)),
+        # An address for each who may have to step in, or some would be spent twice.
+        sources=tuple(lab.target.sources or lab.sources(clients + rate)),
         identities=tuple(account.identity() for account in accounts),
         max_users=clients + rate,
         warm_users=clients,
