@@ -112,3 +112,12 @@ def test_a_target_without_the_policy_is_skipped_and_one_with_it_is_not() -> None
     assert overload.missing(Target.model_validate(TARGET)) == ""
     assert overload.expected_ns(Target.model_validate(TARGET)) > 10 * SECOND
     assert loads(100)[0][3] == "baseline"
+
+
+def test_late_starts_of_ours_weigh_against_an_accusation_first() -> None:
+    slow = evidence(Server(**DEFECTS["res.no_recovery"]))
+    lag = pl.when(pl.int_range(pl.len()) % 50 == 0).then(SECOND // 10).otherwise(0)
+    shifted = slow.history.frame.with_columns((pl.col("intended_ns") - lag).alias("intended_ns"))
+    late = dataclasses.replace(slow, history=type(slow.history)(shifted))
+    assert verdict(slow).outcome is Outcome.FAIL
+    assert verdict(late).outcome is Outcome.INCONCLUSIVE
