@@ -116,8 +116,12 @@ def test_a_target_without_the_policy_is_skipped_and_one_with_it_is_not() -> None
 
 def test_late_starts_of_ours_weigh_against_an_accusation_first() -> None:
     slow = evidence(Server(**DEFECTS["res.no_recovery"]))
-    lag = pl.when(pl.int_range(pl.len()) % 50 == 0).then(SECOND // 10).otherwise(0)
+    lag = pl.when(pl.int_range(pl.len()) % 50 == 0).then(SECOND // 5).otherwise(0)
     shifted = slow.history.frame.with_columns((pl.col("intended_ns") - lag).alias("intended_ns"))
     late = dataclasses.replace(slow, history=type(slow.history)(shifted))
     assert verdict(slow).outcome is Outcome.FAIL
     assert verdict(late).outcome is Outcome.INCONCLUSIVE
+    starved = evidence(Server(**DEFECTS["res.health_starved"]))
+    frame = starved.history.frame.with_columns((pl.col("intended_ns") - lag).alias("intended_ns"))
+    found = verdict(dataclasses.replace(starved, history=type(starved.history)(frame)))
+    assert {one.rule for one in found.findings if one.outcome is Outcome.FAIL} == {"res.health_starved"}

@@ -28,7 +28,8 @@ from proofload.core.units import NS_PER_SECOND
 from proofload.judge.delivery import DeliveryBounds, judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.overload import Phases, find_capacity, judge_overload
-from proofload.judge.overload.judging import CRASH, KINDS, MASKED
+from proofload.judge.overload.judging import CRASH, KINDS, MASKED, QUEUE
+from proofload.judge.overload.judging import HEALTH as STARVED
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import OverloadPolicy
 from proofload.plan.target import Target
@@ -39,10 +40,12 @@ _BEYOND_FAILING = 1.65
 _TRIES = 2
 _CERTAIN = frozenset({CRASH, KINDS, MASKED})
 """What no slowness of ours can bring about."""
+_BY_SECONDS = frozenset({STARVED, QUEUE})
+"""What takes seconds to break: where we were late by less, it was not we."""
 _MOST_CPU = 0.9
 _BOUNDS = DeliveryBounds(send_lag_p99_ns=NS_PER_SECOND // 4)
 """What is judged here are rates over seconds and answers from when they were sent: a late start spoils little."""
-_ACCUSING = DeliveryBounds(send_lag_p99_ns=NS_PER_SECOND // 20)
+_ACCUSING = DeliveryBounds(send_lag_p99_ns=NS_PER_SECOND // 10)
 """A machine on which we are later than this may be what makes the target slow, too."""
 
 
@@ -129,12 +132,14 @@ def judge(evidence: Evidence) -> list[Finding]:
 
 def _rested(findings: Sequence[Finding], evidence: Evidence, delivered: Sequence[Finding]) -> list[Finding]:
     """Return the findings as they stand: a generator or a machine that was itself slow proves no slowness."""
-    slow = [one for one in judge_delivery(evidence.history, bounds=_ACCUSING) if one.rule == "delivery.send_lag"]
-    slow += _own_limit(evidence)
-    accusing = [one for one in findings if one.outcome is Outcome.FAIL and one.rule not in _CERTAIN]
-    others = [one for one in findings if one not in accusing]
-    timed = rest_on(accusing, slow, fail_survives=False)
-    return rest_on([*others, *timed], [*delivered, *_own_limit(evidence)])
+    own = _own_limit(evidence)
+    late = [one for one in delivered if one.rule == "delivery.send_lag"]
+    strict = [one for one in judge_delivery(evidence.history, bounds=_ACCUSING) if one.rule == "delivery.send_lag"]
+    weighed: list[Finding] = []
+    for one in findings:
+        doubts = () if one.rule in _CERTAIN else [*own, *(late if one.rule in _BY_SECONDS else strict)]
+        weighed += rest_on([one], doubts, fail_survives=False) if one.outcome is Outcome.FAIL else [one]
+    return rest_on(weighed, [*delivered, *own])
 
 
 def _own_limit(evidence: Evidence) -> list[Finding]:
