@@ -13,6 +13,7 @@ from proofload.cases.limits import allowance, gateway_limit, is_bucket
 from proofload.core.clock import Anchor
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import Answer, User
+from proofload.judge.rate_limit import Slack
 from proofload.plan.policies import RateLimitHeaders, RateLimitPolicy
 from proofload.plan.target import Target
 from proofload.plan.workload import Script, Sequence
@@ -295,12 +296,10 @@ async def _knock_and_return(
         back.append(lab.steps("regular again", policy.probe, _half(policy), account=account, source=clients["regular"]))
     if policy.window <= _SHORT_NS:
         await _return_in_one_go(lab, policy, account, clients["spender"])
-        if lab.many_sources:
-            await lab.run(*back[1:])
         return
     spare = allowance(policy) - _half(policy)
-    for i in range(1, _KNOCKS + 1):
-        due_ns = began_ns + policy.window * i // (_KNOCKS + 1)
+    for i, after_ns in enumerate(_knocks(policy), 1):
+        due_ns = began_ns + after_ns
         if due_ns <= lab.clock.now_ns():
             continue
         await lab.wait_until_ns(due_ns, "the window to end, knocking meanwhile")
@@ -312,20 +311,28 @@ async def _knock_and_return(
     await lab.run(*back)
 
 
+def _knocks(policy: RateLimitPolicy) -> list[int]:
+    """Return when to knock, after the window's beginning: now and then, and last when it has all but ended."""
+    # A window that ends on a turn of the clock, and not its length after the first request, shows only from there on.
+    last_ns = policy.window - Slack.of_window(policy.window).window_ns - NS_PER_SECOND // 10
+    even = [policy.window * i // (_KNOCKS + 1) for i in range(1, _KNOCKS + 1)]
+    return [*even, last_ns] if last_ns > even[-1] else even
+
+
 async def _return_in_one_go(lab: Lab, policy: RateLimitPolicy, account: Account, source: str | None) -> None:
     """Spend, knock and come back without a pause: a wait for other cases would outlast so short a window."""
-    source = lab.source() or source
+    source, regular = lab.source() or source, lab.source()
     over_ns = policy.window + ROUNDING_NS + NS_PER_SECOND
-    steps = [lab.steps("knock 0", policy.probe, allowance(policy) + 2, account=account, source=source)]
-    steps += [
-        replace(
-            lab.steps(f"knock {i}", policy.probe, account=account, source=source),
-            start_after_ns=policy.window * i // (_KNOCKS + 1),
-        )
-        for i in range(1, _KNOCKS + 1)
-    ]
-    steps.append(
-        replace(lab.steps("after window", policy.probe, 3, account=account, source=source), start_after_ns=over_ns)
-    )
+
+    def at(due_ns: int, name: str, count: int, client: str | None) -> Sequence:
+        return replace(lab.steps(name, policy.probe, count, account=account, source=client), start_after_ns=due_ns)
+
+    steps = [at(0, "knock 0", allowance(policy) + 2, source), at(over_ns, "after window", 3, source)]
+    if regular is not None:
+        steps += [at(0, "regular 0", _half(policy), regular), at(over_ns, "regular again", _half(policy), regular)]
+    for i, due_ns in enumerate(_knocks(policy), 1):
+        steps.append(at(due_ns, f"knock {i}", 1, source))
+        if regular is not None and i < allowance(policy) - _half(policy):
+            steps.append(at(due_ns, f"regular {i}", 1, regular))
     lab.doing("the window to end, knocking meanwhile", lab.clock.now_ns() + over_ns)
     await lab.run(*steps)

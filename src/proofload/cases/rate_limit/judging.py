@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proofload.cases.limits import allowance, gateway_limit, is_bucket
+from proofload.core.units import format_duration
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.rate_limit import (
@@ -19,6 +20,7 @@ from proofload.judge.rate_limit import (
     judge_headers,
     judge_isolation,
     judge_promised_reset,
+    judge_rejection_speed,
 )
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.record.ledger import Reading
@@ -34,6 +36,8 @@ _EVASIONS = {
     "other method": "method",
 }
 """By the step that tried it: what a limited client varied."""
+_QUICK_NS = 100_000_000
+"""No client minds a rejection within a tenth of a second; a busy machine alone can take as long as less than that."""
 _ON_PROBE = ("forged header", "query", "new connection")
 """Evasions that go to the path whose hits are counted."""
 
@@ -51,6 +55,7 @@ def judge_enforcement(evidence: Evidence) -> list[Finding]:
         # The client that asks has just used up its limit: anything but a rejection shows that the path is exempt.
         findings += judge_exempt(scene, _rows(evidence, "exempt"), needed=2)
     findings += _backend(evidence, scene)
+    findings += _speed(evidence, scene)
     delivered = _delivered(evidence)
     return [*rest_on(findings, delivered), *delivered]
 
@@ -145,6 +150,16 @@ def _kept_trying(evidence: Evidence, scene: Scene) -> list[Finding]:
     soon = sent[back][sent[back] < rejected.max() + scene.policy.window] if len(rejected) else back[:0]
     says = "a client that kept knocking came back within a window's length of its last rejection"
     return [held("rl.kept_trying", says, examined=len(soon))]
+
+
+def _speed(evidence: Evidence, scene: Scene) -> list[Finding]:
+    """Return whether one rejection after the other came quickly, as far as our own machine was quick meanwhile."""
+    findings = judge_rejection_speed(scene, _rows(evidence, "sequence", *_EVASIONS), quick_ns=_QUICK_NS, needed=10)
+    late = max((one.loop_lag.p99_ns for one in evidence.deliveries), default=0)
+    if late > _QUICK_NS // 4 and any(one.outcome is Outcome.FAIL for one in findings):
+        says = f"{findings[0].says}; but our own loop was up to {format_duration(late)} late"
+        return [Finding(findings[0].rule, Outcome.INCONCLUSIVE, says)]
+    return findings
 
 
 def _backend(evidence: Evidence, scene: Scene) -> list[Finding]:
