@@ -15,7 +15,7 @@ from playwright.sync_api import Page, sync_playwright
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 RUN = ("TC-RL-001", "TC-RL-002", "TC-CB-001", "TC-CB-002", "TC-MON-001", "--defect", "rl.limit_plus_one")
-LIVE_REQUESTS = 300
+LIVE_REQUESTS = 700
 """After so many the charts of the live page have something to show."""
 
 
@@ -34,7 +34,7 @@ def main() -> None:
         page.wait_for_url("**/bundle/report.html", timeout=180_000)
         out, _ = process.communicate(timeout=60)
         report = Path(folder) / json.loads(out)["bundle"] / "report.html"
-        page = browser.new_page(viewport={"width": 1080, "height": 1240}, color_scheme="light")
+        page = browser.new_page(viewport={"width": 1080, "height": 1560}, color_scheme="light")
         page.goto(report.as_uri())
         page.screenshot(path=IMAGES / "report.png")
         browser.close()

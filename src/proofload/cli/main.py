@@ -42,6 +42,7 @@ from proofload.cli.options import (
 from proofload.cli.pace import Pace
 from proofload.cli.recover import recover
 from proofload.cli.reports import report
+from proofload.cli.schemas import schema
 from proofload.core.errors import ProofloadError
 from proofload.suite.choice import Choice
 
@@ -261,3 +262,4 @@ app.command(epilog="Example: `proofload report runs/20261123T113000Z-4f1c2a -o r
 app.command(epilog="Example: `proofload doctor --target proofload.yaml`")(doctor)
 app.command(epilog="Example: `proofload explain rl.over_admission`")(explain)
 app.add_typer(baseline, name="baseline")
+app.command(epilog="Example: `proofload schema result`")(schema)
