@@ -28,6 +28,7 @@ Say = Callable[[str], None]
 _Going = Callable[[Client], Awaitable[None]]
 _Part = tuple[str, _Going, str | None]
 _LOOK_AGAIN_S = 0.02
+_MORE_LOOKS = 2
 _ROUND_NS = frozenset(round_s * NS_PER_SECOND for round_s in ROUND_WINDOWS_S)
 
 _OTHER_PATHS = ("/health", "/metrics", "/proofload-no-such-path")
@@ -66,7 +67,8 @@ class _Work:
     say: Say
     anchor: Anchor
     spent: Spent = field(default_factory=Spent)
-    halves: list[int] = field(default_factory=list)
+    more: list[list[int]] = field(default_factory=list)
+    """Rows of further clients: what fits the first has to fit them, too."""
     bounds: Bounds = field(default_factory=Bounds)
 
     async def as_clients(self, *scripts: _Part, account: Account | None = None) -> None:
@@ -127,17 +129,45 @@ async def discover(
     work = _Work(target, probe, engine, sources, budget, account, other, say, Anchor.take(clock))
     await _probe(work)
     found = _conclude(work)
+    for _ in range(_MORE_LOOKS):
+        if found.sure or found.policy is None or not sources.many or budget.spent:
+            break
+        # What fits the first client by its slow answers need not fit another.
+        say(f"{len(found.fits)} models fit: letting another client look")
+        again = Spent()
+        await work.as_clients(("once more", _spender(work, again), sources.fresh()))
+        work.more.append(again.rows)
+        found = _conclude(work)
     return replace(found, sent=budget.sent, took_ns=clock.now_ns() - began_ns)
 
 
 async def _probe(work: _Work) -> None:
-    longest_ns = work.budget.manners.longest_ns
     seen = work.spent
     work.say("spending one client's allowance, and knocking until it comes back")
 
+    async def halves(client: Client) -> None:
+        # Scripts of users can't wait for each other but by looking again and again.
+        while not seen.known:
+            await client.user.pause(_LOOK_AGAIN_S)
+        if seen.back_after_ns and scenes.came_back_at_once(seen):
+            work.more.append(client.rows)
+            await scenes.spend_in_halves(client, seen.first, seen.back_after_ns)
+
+    scripts = [("spender", _spender(work, seen), work.sources.fresh())]
+    if work.sources.many:
+        scripts.append(("halves", halves, work.sources.fresh()))
+    await work.as_clients(*scripts)
+    if work.budget.rejected:
+        work.say("seeing what the limit covers, and whose it is")
+        around = work.sources.fresh()
+        await work.as_clients(("around", lambda client: scenes.try_round(client, _OTHER_PATHS, work.bounds), around))
+        await _whose(work)
+
+
+def _spender(work: _Work, seen: Spent) -> _Going:
     async def spend(client: Client) -> None:
         try:
-            await scenes.spend(client, seen, longest_ns)
+            await scenes.spend(client, seen, work.budget.manners.longest_ns)
         finally:
             seen.known = True
         if not seen.back_after_ns:
@@ -150,23 +180,7 @@ async def _probe(work: _Work) -> None:
             work.say(f"served again after {back}, but not with the whole allowance: watching what trickles in")
             await scenes.watch_trickle(client, seen)
 
-    async def halves(client: Client) -> None:
-        # Scripts of users can't wait for each other but by looking again and again.
-        while not seen.known:
-            await client.user.pause(_LOOK_AGAIN_S)
-        if seen.back_after_ns and scenes.came_back_at_once(seen):
-            work.halves = client.rows
-            await scenes.spend_in_halves(client, seen.first, seen.back_after_ns)
-
-    scripts = [("spender", spend, work.sources.fresh())]
-    if work.sources.many:
-        scripts.append(("halves", halves, work.sources.fresh()))
-    await work.as_clients(*scripts)
-    if work.budget.rejected:
-        work.say("seeing what the limit covers, and whose it is")
-        around = work.sources.fresh()
-        await work.as_clients(("around", lambda client: scenes.try_round(client, _OTHER_PATHS, work.bounds), around))
-        await _whose(work)
+    return spend
 
 
 async def _whose(work: _Work) -> None:
@@ -203,7 +217,7 @@ def _conclude(work: _Work) -> Discovery:
         )
         return Discovery(None, (), (), 0, 0, why)
     history = work.engine.history()
-    said = _said(history, [*seen.rows, *work.halves])
+    said = _said(history, [*seen.rows, *(row for rows in work.more for row in rows)])
     headers = recognise(said, budget.rejected)
     limit = told_limit(said, headers) or max(1, seen.first)
     base = RateLimitPolicy(
@@ -236,9 +250,12 @@ def _identify(work: _Work, base: RateLimitPolicy, history: History) -> Identific
     if not scenes.came_back_at_once(seen):
         drawn += candidates.buckets(base, history, seen.rows, seen)
     found = identify(history, seen.rows, work.anchor, base=base, candidates=drawn, admitted_statuses=behind)
-    if work.halves and found.fits:
-        more = identify(history, work.halves, work.anchor, base=base, candidates=found.fits, admitted_statuses=behind)
-        return more if more.fits else found
+    for rows in work.more:
+        if not found.fits:
+            break
+        more = identify(history, rows, work.anchor, base=base, candidates=found.fits, admitted_statuses=behind)
+        if more.fits:
+            found = more
     return found
 
 

@@ -58,7 +58,7 @@ def upstream(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def haproxy(folder: Path, *, limit: int = 20, period: str = "2s") -> Iterator[str]:
+def haproxy(folder: Path, *, limit: int = 20, period: str = "5s") -> Iterator[str]:
     """Run HAProxy with a stick table as the preset describes it; yield its address."""
     with upstream(folder / "upstream") as behind:
         port = free_port()
@@ -234,5 +234,5 @@ def free_port() -> int:
 
 
 GATEWAYS = {"nginx": nginx, "haproxy": haproxy, "traefik": traefik, "envoy": envoy}
-DIFFERS = {"haproxy": {"limit: 100": "limit: 20", "window: 10s": "window: 2s"}}
+DIFFERS = {"haproxy": {"limit: 100": "limit: 20", "window: 10s": "window: 5s"}}
 """Where a gateway here is not as its preset has it, so that a test takes seconds: what to write in its place."""
