@@ -15,6 +15,7 @@ from proofload.cases.sources import Sources
 from proofload.cases.turns import Turns
 from proofload.core.clock import Clock
 from proofload.core.errors import ToolError
+from proofload.core.units import NS_PER_SECOND
 from proofload.drive.engine import Engine
 from proofload.drive.faults import probes
 from proofload.drive.faults.declared import driver_of
@@ -34,6 +35,7 @@ from proofload.record.ledger import AuditEntry, Ledgers, Reading
 from proofload.record.pulse import Pulse
 
 _MOST_CONNECTIONS = 500
+_CLOCKS_APART_NS = 2 * NS_PER_SECOND
 
 
 class Audience(Protocol):
@@ -91,6 +93,8 @@ class Lab:
         audit = shared.target.policies.audit
         self._audit_files = AuditFiles(audit.files if audit else ())
         self._audit: tuple[AuditEntry, ...] = ()
+        self._aggregated: tuple[AuditEntry, ...] = ()
+        self._audit_from_wall_ns = 0
         self._ledger_facts: dict[str, str] = {}
         self._silent = False
         self._takes_ns = takes_ns
@@ -252,13 +256,46 @@ class Lab:
     def begin_audit(self) -> None:
         """Note where the audit log's files end now."""
         self._audit_files.begin()
+        self._audit_from_wall_ns = self.clock.wall_ns()
 
     def read_audit(self) -> None:
-        """Read what was written to the audit log since its beginning was noted."""
+        """Read what was written to the audit log's files since its beginning was noted."""
+        policy = self.target.policies.audit
+        if policy is not None and policy.loki and not policy.files:
+            return
         try:
             self._audit = self._audit_files.read(self.clock.now_ns())
         except ToolError as error:
             self._ledger_facts["audit.error"] = str(error)
+
+    async def read_loki(self) -> None:
+        """Read the same from Loki, where that is declared: as a copy, or as the log itself where there is no file."""
+        policy, loki = self.target.policies.audit, self.loki()
+        if policy is None or loki is None or not policy.loki_query:
+            return
+        # Whoever stamps the lines may have another clock; what is foreign in the margin has other request ids.
+        from_ns, to_ns = self._audit_from_wall_ns - _CLOCKS_APART_NS, self.clock.wall_ns() + _CLOCKS_APART_NS
+        self._ledger_facts.pop("loki.error", None)
+        try:
+            entries = await loki.entries(policy.loki_query, from_ns, to_ns)
+        except ToolError as error:
+            self._ledger_facts["loki.error"] = str(error)
+            if not policy.files:
+                self._ledger_facts["audit.error"] = str(error)
+            return
+        if policy.files:
+            self._aggregated = entries
+        else:
+            self._audit = entries
+
+    def loki_error(self) -> str:
+        """Return why Loki could not be read the last time, or nothing."""
+        return self._ledger_facts.get("loki.error", "")
+
+    def aggregated(self) -> tuple[AuditEntry, ...]:
+        """Return what Loki held when it was last read."""
+        policy = self.target.policies.audit
+        return self._aggregated if policy is not None and policy.files else self._audit
 
     @asynccontextmanager
     async def fault(self, service: str, kind: str, duration_ns: int) -> AsyncIterator[None]:
@@ -330,4 +367,4 @@ class Lab:
 
     def ledgers(self) -> Ledgers:
         """Return what was read so far."""
-        return Ledgers(tuple(self._readings), self._audit, self._ledger_facts)
+        return Ledgers(tuple(self._readings), self._audit, self._ledger_facts, self._aggregated)

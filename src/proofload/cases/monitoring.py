@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from proofload.cases import monitoring_freshness
+from proofload.cases import monitoring_freshness, monitoring_logs
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
 from proofload.cases.limits import allowance, gateway_limit
@@ -147,4 +147,5 @@ CASES = (
         uses=frozenset({"quiet"}),
     ),
     *monitoring_freshness.CASES,
+    *monitoring_logs.CASES,
 )

@@ -53,6 +53,8 @@ class Ledgers:
     audit: tuple[AuditEntry, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     """What else was learnt, by name, such as `audit.error` where the log could not be read."""
+    aggregated: tuple[AuditEntry, ...] = ()
+    """The copy of the audit log that a log server holds, where the log itself was read from its files."""
 
     def reading(self, label: str, source: str | None = None) -> Reading | None:
         """Return the first reading taken for `label`, from `source` where one is named."""
