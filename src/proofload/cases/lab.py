@@ -275,11 +275,11 @@ class Lab:
             return
         # Whoever stamps the lines may have another clock; what is foreign in the margin has other request ids.
         from_ns, to_ns = self._audit_from_wall_ns - _CLOCKS_APART_NS, self.clock.wall_ns() + _CLOCKS_APART_NS
-        self._ledger_facts.pop("loki.error", None)
+        self._ledger_facts.pop("loki_error", None)
         try:
             entries = await loki.entries(policy.loki_query, from_ns, to_ns)
         except ToolError as error:
-            self._ledger_facts["loki.error"] = str(error)
+            self._ledger_facts["loki_error"] = str(error)
             if not policy.files:
                 self._ledger_facts["audit.error"] = str(error)
             return
@@ -290,7 +290,7 @@ class Lab:
 
     def loki_error(self) -> str:
         """Return why Loki could not be read the last time, or nothing."""
-        return self._ledger_facts.get("loki.error", "")
+        return self._ledger_facts.get("loki_error", "")
 
     def aggregated(self) -> tuple[AuditEntry, ...]:
         """Return what Loki held when it was last read."""

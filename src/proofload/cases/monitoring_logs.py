@@ -100,7 +100,7 @@ def judge_aggregation(evidence: Evidence) -> list[Finding]:
     known = AuditEvidence(read_ns, evidence.anchor)
     findings = judge_audit(policy, ledgers, expected, known, needed=_NEEDED)
     if policy.loki and policy.loki_query:
-        error = ledgers.facts.get("loki.error", "")
+        error = ledgers.facts.get("loki_error", "")
         copy, file = (ledgers.aggregated, ledgers.audit) if policy.files else (ledgers.audit, ())
         findings += judge_aggregated(policy, copy, file, expected, error=error, needed=_NEEDED)
     delivered = [one for one in judge_delivery(evidence.history) if one.rule != "delivery.send_lag"]
