@@ -22,31 +22,13 @@ def declared(told: str) -> dict[str, object]:
     return {**found, "window_s": policy.window / 1e9, "headers": headers}
 
 
-@pytest.mark.parametrize(
-    ("name", "model"),
-    [
-        ("nginx", {"algorithm": "token_bucket", "limit": 10, "window_s": 1, "burst": 21, "headers": [None, None]}),
-        (
-            "traefik",
-            {"algorithm": "token_bucket", "limit": 10, "window_s": 1, "burst": 20, "headers": [None, "Retry-After"]},
-        ),
-        ("envoy", {"algorithm": "token_bucket", "limit": 10, "window_s": 1, "burst": 20, "headers": [None, None]}),
-        (
-            "haproxy",
-            {
-                "algorithm": "sliding_window_counter",
-                "limit": 20,
-                "window_s": 5,
-                "burst": None,
-                "headers": [None, None],
-            },
-        ),
-    ],
-)
-def test_a_gateway_is_named(name: str, model: dict[str, object], addresses: dict[str, str], tmp_path: Path) -> None:
-    ran = proofload("discover", f"{addresses[name]}/api/", cwd=tmp_path)
-    around = {"scope": "client_ip", "exempt": ("/health",), "applies_to": ("/api/*",), "status": 429}
-    assert declared(ran.out) == {**model, **around}, ran.out
+def test_a_gateway_is_named(addresses: dict[str, str], tmp_path: Path) -> None:
+    # nginx, HAProxy and Traefik are named by the tests of init.
+    ran = proofload("discover", f"{addresses['envoy']}/api/", cwd=tmp_path)
+    assert declared(ran.out) == {
+        "algorithm": "token_bucket", "limit": 10, "window_s": 1, "burst": 20, "scope": "client_ip",
+        "exempt": ("/health",), "applies_to": ("/api/*",), "status": 429, "headers": [None, None],
+    }, ran.out  # fmt: skip
     assert ran.status == 0 or "# fits as well" in ran.out, ran.out
     assert "watching what trickles in" in ran.err
 

@@ -14,11 +14,23 @@ from proofload.plan.reader import read_target
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gateways")]
 
 
-@pytest.mark.parametrize("name", ["nginx", "haproxy", "traefik"])
-def test_the_rate_limit_cases_pass_with_what_was_written(name: str, addresses: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("nginx", ("token_bucket", 10, 1, 21)),
+        ("haproxy", ("sliding_window_counter", 20, 5, None)),
+        ("traefik", ("token_bucket", 10, 1, 20)),
+    ],
+)
+def test_the_rate_limit_cases_pass_with_what_was_written(
+    name: str, model: tuple[str, int, int, int | None], addresses: dict[str, str], tmp_path: Path
+) -> None:
     made = proofload("init", f"{addresses[name]}/api/", "--name", name, "--yes", cwd=tmp_path)
     assert made.status == 0, made.err
     assert "next: proofload check-target" in made.err
+    (policy,) = read_target(tmp_path / "proofload.yaml", {}).policies.rate_limit
+    assert (policy.algorithm, policy.limit, policy.window / 1e9, policy.burst) == model, made.err
+    assert (policy.scope, policy.exempt, policy.applies_to) == ("client_ip", ("/health",), ("/api/*",))
     ran = proofload("run", "TC-RL-001", "TC-RL-002", "--json", "--quiet", cwd=tmp_path)
     headers = "PASS" if name == "traefik" else "SKIPPED"
     assert ran.outcomes() == {"TC-RL-001": "PASS", "TC-RL-002": headers}, ran.out
