@@ -189,6 +189,21 @@ def test_the_live_page_fills_survives_a_reload_and_ends_as_the_report(browser: B
         process.communicate()
 
 
+def test_a_run_is_compared_with_an_earlier_one(page: Page, broken: Result, tmp_path: Path) -> None:
+    bundle = broken.json["bundle"]
+    saved = proofload("baseline", "save", bundle, cwd=tmp_path)
+    assert saved.status == 0, saved.err
+    compared = proofload("baseline", "compare", bundle, "--json", cwd=tmp_path)
+    assert compared.status == 0, compared.err
+    assert {one["what"]: one["change"] for one in compared.json["compared"]} == dict.fromkeys(
+        set(CASES) - {"TC-CB-002"}, "same within noise"
+    )
+    told = proofload("report", bundle, "--baseline", "proofload-baseline.json", cwd=tmp_path)
+    assert told.status == 0, told.err
+    page.goto((tmp_path / "report.html").as_uri())
+    assert page.locator("#baseline tbody tr").count() == 4
+
+
 def test_a_run_of_a_million_requests_opens_at_once(page: Page, tmp_path: Path) -> None:
     story = story_of_a_million()
     place = tmp_path / "report.html"

@@ -19,7 +19,7 @@ _LEFT, _RIGHT, _TOP, _HEIGHT = 64, 24, 40, 230
 _PER_MILLES = (0, 250, 500, 750, 900, 950, 990, 995, 999, 1000)
 _TOLD = {500: "p50", 900: "p90", 950: "p95", 990: "p99", 999: "p99.9"}
 _MOST_SERIES = 8
-_SLICES, _BINS = 60, 48
+_SLICES, _BINS, _GAP = 60, 48, 3
 
 
 def latency(evidence: Evidence) -> list[Picture]:
@@ -136,7 +136,13 @@ def _course(some: list[Samples]) -> Picture:
     for i, one in enumerate(some):
         which = np.minimum((one.due_ns - zero) * _SLICES // (span + 1), _SLICES - 1)
         median: list[tuple[float, float]] = []
+        last = 0
         for part in np.unique(which):
+            if part - last > _GAP:
+                # A line over a time without requests would tell of what nobody measured.
+                svg.path(median, f"curve line-{i}", one.name)
+                median = []
+            last = int(part)
             values = one.response_ns[which == part]
             at = x((int(part) + 0.5) * span / _SLICES)
             slowest = float(values.max())
