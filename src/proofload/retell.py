@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from proofload import __version__
+from proofload.diagnosis import diagnoses
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Verdict
 from proofload.record.bundle import Bundle
@@ -30,7 +31,7 @@ def result_of(path: Path, verdicts: Sequence[Verdict], exit_status: int) -> RunR
     bundle = Bundle(path)
     target, _ = files.load_plan(bundle)
     plan = bundle.read_json(files.PLAN)
-    dossiers = {verdict.case: files.load_case(bundle, verdict.case)[1] for verdict in verdicts}
+    evidence, dossiers = evidence_in(bundle)
     began_ns = [one.anchor.to_wall_ns(one.anchor.monotonic_ns) for one in dossiers.values() if one.took_ns]
     return RunResult(
         tuple(verdicts),
@@ -42,6 +43,7 @@ def result_of(path: Path, verdicts: Sequence[Verdict], exit_status: int) -> RunR
         plan["seed"],
         min(began_ns, default=None),
         files.load_notes(bundle),
+        diagnoses(evidence),
     )
 
 

@@ -35,6 +35,7 @@ def to_markdown(result: RunResult) -> str:
         for row in view.rows(result)
     ]
     parts.append("")
+    parts += [f"Diagnosis: {plain(one)}\n" for one in result.diagnoses]
     closing = [f"Evidence: {plain(result.bundle)}" + (f" · seed {result.seed}" if result.seed is not None else "")]
     room = _MOST_CHARACTERS - sum(map(len, parts))
     for block in view.blocks(result):

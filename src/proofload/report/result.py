@@ -31,5 +31,7 @@ class RunResult:
     seed: int | None = None
     began_wall_ns: int | None = None
     notes: tuple[str, ...] = field(default_factory=tuple)
+    diagnoses: tuple[str, ...] = field(default_factory=tuple)
+    """What several cases say together, a sentence each; never a verdict."""
     report: str = ""
     """Where the whole report lies, where one was written."""

@@ -97,6 +97,7 @@ def closing(result: RunResult) -> list[str]:
     lines = [f"report    {safe(result.report)}"] if result.report else []
     lines.append(f"evidence  {safe(result.bundle)}")
     lines += [f"note      {safe(note)}" for note in result.notes]
+    lines += [f"diagnosis {safe(one)}" for one in result.diagnoses]
     if result.seed is not None:
         lines.append(f"seed      {result.seed}")
     lines.append(f"again     proofload judge {safe(result.bundle)}")
