@@ -109,8 +109,10 @@ def _what(url: str | None, path: Path | None, operation: str | None) -> tuple[Ta
         if name not in target.operations:
             known = ", ".join(target.operations)
             raise PlanError([Problem("--operation", repr(name), f"one of {known}")])
-        if target.operations[name].effect == "lasting":
-            raise PlanError([Problem("--operation", f"{name}, which has lasting effects", "one without effects")])
+        asked = target.operations[name]
+        if asked.effect == "lasting" or asked.method not in ("GET", "HEAD"):
+            got = f"{name}, a {asked.method} that may change something"
+            raise PlanError([Problem("--operation", got, "a GET without lasting effect")])
         return target, name
     return target_of(url or ""), "read"
 

@@ -234,7 +234,8 @@ def _conclude(work: _Work) -> Discovery:
         return Discovery(None, (), tuple(_notes(work)), 0, 0, why)
     found = _identify(work, base, history)
     if not found.fits:
-        told = "; ".join(f"not {describe(one)}: {why}" for one, why in found.refuted[:2])
+        near = [pair for pair in found.refuted if pair[0].limit == seen.first] or found.refuted
+        told = "; ".join(f"not {describe(one)}: {why}" for one, why in near[:2])
         why = f"no known model fits what was seen ({told}); do rejected requests count against the limit as well?"
         return Discovery(None, (), tuple(_notes(work)), 0, 0, why)
     fits = _as_configured(found.fits)

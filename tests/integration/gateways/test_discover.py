@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.cli import proofload
+from tests.e2e.conftest import TARGET
 from tests.integration.gateways import servers
 
 from proofload.demo import ReferenceSystem
@@ -36,7 +37,7 @@ def test_a_gateway_is_named(addresses: dict[str, str], tmp_path: Path) -> None:
 def test_the_reference_system_is_named(tmp_path: Path) -> None:
     settings = {"GATEWAY_RATE_WINDOW": "3"}
     with ReferenceSystem.start(tmp_path / "system", settings=settings) as system:
-        ran = proofload("discover", f"{system.ready.gateway}/api/v1/auth/profile", "--quiet", cwd=tmp_path)
+        ran = proofload("discover", f"{system.ready.gateway}/api/v1/auth/profile", "-q", cwd=tmp_path)
     assert declared(ran.out) == {
         "algorithm": "fixed_window", "limit": 100, "window_s": 3, "burst": None, "scope": "client_ip",
         "exempt": ("/health", "/metrics"), "applies_to": ("/api/*",), "status": 429,
@@ -45,6 +46,18 @@ def test_the_reference_system_is_named(tmp_path: Path) -> None:
     assert ran.status == 0, ran.out
     assert "the probe itself is answered 401" in ran.out
     assert ran.err == ""
+
+
+def test_an_operation_of_a_target_file_is_asked_with_its_log_in(tmp_path: Path) -> None:
+    settings = {"GATEWAY_RATE_WINDOW": "2", "GATEWAY_RATE_LIMIT": "20"}
+    with ReferenceSystem.start(tmp_path / "system", settings=settings) as system:
+        (tmp_path / "proofload.yaml").write_text(TARGET.format(gateway=system.ready.gateway, limit=100, more=""))
+        ran = proofload("discover", "--target", "proofload.yaml", "--operation", "profile", "--json", cwd=tmp_path)
+        lasting = proofload("discover", "--target", "proofload.yaml", "--operation", "register", cwd=tmp_path)
+    policy = ran.json["policy"]
+    assert (policy["algorithm"], policy["limit"], policy["scope"]) == ("fixed_window", 20, "client_ip"), ran.out
+    assert not any("is answered 401" in note for note in ran.json["notes"])
+    assert lasting.status == 12
 
 
 def test_no_limit_is_said_within_the_ceiling(tmp_path: Path) -> None:
