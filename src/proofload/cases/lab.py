@@ -36,6 +36,8 @@ from proofload.record.pulse import Pulse
 
 _MOST_CONNECTIONS = 500
 _CLOCKS_APART_NS = 2 * NS_PER_SECOND
+QUIET = "quiet"
+"""What a case disturbs whose loads would keep others from ever being alone."""
 
 
 class Audience(Protocol):
@@ -126,8 +128,11 @@ class Lab:
 
     @asynccontextmanager
     async def silence(self) -> AsyncIterator[None]:
-        """Hold while no other case sends, so that what the target counts is ours alone."""
-        async with self._shared.turns.silence(self._takes_ns):
+        """Hold while no other case sends, so that what the target counts is ours alone.
+
+        Who sends for long at a stretch disturbs QUIET, and is not waited for by all who send now and then.
+        """
+        async with self._shared.holds.using((QUIET,)), self._shared.turns.silence(self._takes_ns):
             self._silent = True
             from_ns = self.clock.now_ns()
             try:

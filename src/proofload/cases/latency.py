@@ -75,6 +75,5 @@ CASES = (
         expected_ns=lambda _: 20 * NS_PER_SECOND,
         drive=drive_percentiles,
         judge=judge_percentiles,
-        uses=frozenset({"quiet"}),
     ),
 )

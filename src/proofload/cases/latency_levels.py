@@ -193,7 +193,6 @@ CASES = (
         expected_ns=lambda target: len(_policy(target).levels) * (_LEVEL_NS + NS_PER_SECOND) + 2 * NS_PER_SECOND,
         drive=drive_levels,
         judge=judge_levels,
-        uses=frozenset({"quiet"}),
     ),
     Case(
         id="TC-LATENCY-003",
@@ -213,6 +212,5 @@ CASES = (
         expected_ns=lambda _: 6 * NS_PER_SECOND,
         drive=drive_routing,
         judge=judge_overhead,
-        uses=frozenset({"quiet"}),
     ),
 )

@@ -144,7 +144,6 @@ CASES = (
         expected_ns=lambda _: 6 * NS_PER_SECOND,
         drive=drive_accuracy,
         judge=judge_accuracy,
-        uses=frozenset({"quiet"}),
     ),
     *monitoring_freshness.CASES,
     *monitoring_logs.CASES,

@@ -11,7 +11,7 @@ import numpy as np
 
 from proofload.cases.accounts import Account
 from proofload.cases.case import Case, Category, Priority
-from proofload.cases.lab import Lab
+from proofload.cases.lab import QUIET, Lab
 from proofload.cases.limits import polite_count
 from proofload.cases.reading import rows_of
 from proofload.core.units import NS_PER_SECOND
@@ -209,7 +209,7 @@ def _timeout_ns(target: Target) -> int:
     return (target.services[found.victim].timeout or 0) if found else 0
 
 
-_HARMED = frozenset({"service:user", "service:order", "quiet"})
+_HARMED = frozenset({"service:user", "service:order", QUIET})
 
 CASES = (
     Case(
@@ -249,6 +249,6 @@ CASES = (
         expected_ns=lambda target: _timeout_ns(target) + 6 * NS_PER_SECOND,
         drive=drive_giving_up,
         judge=judge_timeout,
-        disturbs=_HARMED - {"quiet"},
+        disturbs=_HARMED - {QUIET},
     ),
 )

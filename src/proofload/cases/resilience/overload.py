@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from proofload.cases.case import Case, Category, Priority
-from proofload.cases.lab import Lab
+from proofload.cases.lab import QUIET, Lab
 from proofload.cases.limits import gateway_limit
 from proofload.cases.reading import rows_of
 from proofload.cases.resilience.climb import (
@@ -206,6 +206,6 @@ CASES = (
         drive=drive_overload,
         judge=judge,
         uses=frozenset({"service:user"}),
-        disturbs=frozenset({"service:user", "quiet"}),
+        disturbs=frozenset({"service:user", QUIET}),
     ),
 )

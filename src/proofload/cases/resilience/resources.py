@@ -246,7 +246,7 @@ def _without_token(path: str, name: str) -> Script:
     return script
 
 
-_QUIET = frozenset({"quiet", "service:auth", "service:user", "service:order"})
+_USED = frozenset({"service:auth", "service:user", "service:order"})
 
 CASES = (
     Case(
@@ -266,7 +266,7 @@ CASES = (
         expected_ns=lambda _: 8 * NS_PER_SECOND,
         drive=drive_files,
         judge=judge_files,
-        uses=_QUIET,
+        uses=_USED,
     ),
     Case(
         id="TC-RES-003",
@@ -286,6 +286,6 @@ CASES = (
         expected_ns=lambda _: 16 * NS_PER_SECOND,
         drive=drive_pressure,
         judge=judge_pressure,
-        uses=_QUIET,
+        uses=_USED,
     ),
 )
