@@ -53,8 +53,11 @@ def info_of(case: str, took_ns: int) -> CaseInfo:
     return CaseInfo(known.title, str(known.category), str(known.priority), took_ns)
 
 
-def story_of(result: RunResult, *, report_at: Path) -> Story:
-    """Return everything that a report written to the file `report_at` tells of a run."""
+def story_of(result: RunResult, *, report_at: Path, arguments: Sequence[str] | None = None) -> Story:
+    """Return everything that a report written to the file `report_at` tells of a run.
+
+    `arguments` are those of the command that asked for the run, where the bundle does not hold them yet.
+    """
     path = Path(result.bundle)
     bundle = Bundle(path)
     evidence, dossiers = evidence_in(bundle)
@@ -64,7 +67,7 @@ def story_of(result: RunResult, *, report_at: Path) -> Story:
         turns_of(result.verdicts, dossiers),
         bundle.read_json(files.ENVIRONMENT),
         bundle.read_json(files.PLAN),
-        _again(bundle, result),
+        _again(bundle, result, arguments),
         _links(bundle, evidence, report_at),
         {case: _told(case) for case in evidence if case in CATALOGUE},
     )
@@ -108,10 +111,12 @@ def command_line(arguments: Sequence[str]) -> list[str]:
     return kept
 
 
-def _again(bundle: Bundle, result: RunResult) -> tuple[str, ...]:
+def _again(bundle: Bundle, result: RunResult, given: Sequence[str] | None) -> tuple[str, ...]:
     commands = []
-    if RUN in bundle.names():
-        arguments = [str(one) for one in bundle.read_json(RUN)["arguments"]]
+    if given is None and RUN in bundle.names():
+        given = [str(one) for one in bundle.read_json(RUN)["arguments"]]
+    if given is not None:
+        arguments = list(given)
         if result.seed is not None and not any(one == "--seed" or one.startswith("--seed=") for one in arguments):
             arguments += ["--seed", str(result.seed)]
         commands.append(shlex.join(["proofload", *arguments]))

@@ -58,14 +58,15 @@ def keep_report(result: RunResult) -> RunResult:
     from proofload.retell import RUN, command_line, story_of
 
     path = Path(result.bundle)
+    arguments = command_line(sys.argv[1:])
+    story = story_of(result, report_at=path / REPORT, arguments=arguments)
+    picture, told = schedule(story.turns), page(story).encode()
+    # Everything is made before anything is written: a bundle that is killed between a file and its seal is refused.
     writer = BundleWriter.reopen(path)
-    writer.write_json(RUN, {"arguments": command_line(sys.argv[1:])})
-    writer.seal()
-    story = story_of(result, report_at=path / REPORT)
-    picture = schedule(story.turns)
+    writer.write_json(RUN, {"arguments": arguments})
     if picture is not None:
         writer.write_bytes(SCHEDULE, standalone(picture).encode())
-    writer.write_bytes(REPORT, page(story).encode())
+    writer.write_bytes(REPORT, told)
     writer.seal()
     return replace(result, report=str(path / REPORT))
 

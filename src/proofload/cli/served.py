@@ -30,10 +30,14 @@ def live_page(wanted: bool) -> Iterator[LivePage | None]:
         yield page
         if page.stays and _somebody_is_there():
             typer.echo(f"\nthe report stays at {page.url} until Ctrl-C", err=True)
-            with suppress(KeyboardInterrupt):
-                threading.Event().wait()
+            _wait_for_ctrl_c()
         else:
             page.wait_for_followers(_GRACE_S)
+
+
+def _wait_for_ctrl_c() -> None:
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
 
 
 def _somebody_is_there() -> bool:
