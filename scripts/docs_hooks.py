@@ -71,7 +71,7 @@ def _listed(nav: Any) -> Iterator[str]:
 def cli_page() -> str:
     """Return the page of all commands with their options."""
     lines = ["# The command line", "", "Made from the program itself: `proofload COMMAND -h` says the same.", ""]
-    for name, command in sorted(vars(typer.main.get_command(app))["commands"].items()):
+    for name, command in sorted(_commands(typer.main.get_command(app))):
         lines += [f"## proofload {name}", "", *(command.help or "").splitlines(), ""]
         lines += [command.epilog or "", "", "| argument or option | |", "|---|---|"]
         for parameter in command.params:
@@ -79,6 +79,14 @@ def cli_page() -> str:
                 lines.append(f"| {_parameter(parameter)} | {_cell(getattr(parameter, 'help', '') or '')} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in vars(group)["commands"].items():
+        if "commands" in vars(command):
+            yield from _commands(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
 
 
 def _parameter(parameter: Any) -> str:

@@ -13,7 +13,17 @@ from proofload.cli.main import app
 from proofload.demo import ReferenceSystem
 from tests.e2e.cli import proofload
 
-COMMANDS: dict[str, Any] = dict(vars(typer.main.get_command(app))["commands"])
+
+def leaves(group: Any, prefix: str = "") -> dict[str, Any]:
+    """Return every command by its words, those of groups among them."""
+    found: dict[str, Any] = {}
+    for name, command in vars(group)["commands"].items():
+        words = f"{prefix}{name}"
+        found |= leaves(command, f"{words} ") if "commands" in vars(command) else {words: command}
+    return found
+
+
+COMMANDS = leaves(typer.main.get_command(app))
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -24,9 +34,10 @@ def test_every_command_shows_examples_that_parse(name: str, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     for example in examples:
         words = shlex.split(example)
-        assert words[:2] == ["proofload", name], example
+        asked = name.split()
+        assert words[: len(asked) + 1] == ["proofload", *asked], example
         # Parsed as the command line does it; every option and argument has to be one that there is.
-        command.make_context(name, words[2:])
+        command.make_context(name, words[len(asked) + 1 :])
 
 
 def test_the_examples_of_what_needs_no_target_run(tmp_path: Path) -> None:
