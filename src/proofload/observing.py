@@ -24,7 +24,7 @@ from proofload.drive.observe.loki import Line, Loki
 from proofload.drive.observe.push import Page, Pushgateway
 from proofload.drive.observe.remote_write import RemoteWrite
 from proofload.drive.observe.run_metrics import RunMetrics, exposition
-from proofload.judge.verdict import Outcome, Verdict
+from proofload.judge.verdict import Verdict
 from proofload.plan.target import Target
 from proofload.record.pulse import Pulse
 
@@ -158,8 +158,7 @@ class Observing:
         for verdict in verdicts:
             self.metrics.ended(verdict.case, verdict.outcome.name)
             for finding in verdict.findings:
-                if finding.outcome is not Outcome.PASS:
-                    self.metrics.found(finding.rule, finding.outcome.name)
+                self.metrics.found(finding.rule, finding.outcome.name)
         for phase, (from_ns, to_ns) in sorted(self._phases.items()):
             self._mark(f"phase {phase}", ("phase", str(phase)), from_ns, to_ns)
         self._event("run ends", {"verdicts": {one.case: one.outcome.name for one in verdicts}})

@@ -17,6 +17,7 @@ from proofload.cli.discover import discover_limit
 from proofload.cli.doctor import doctor
 from proofload.cli.exit_status import ExitStatus, of_error
 from proofload.cli.explain import explain
+from proofload.cli.grafana import grafana
 from proofload.cli.init import init
 from proofload.cli.load import load
 from proofload.cli.options import (
@@ -263,3 +264,4 @@ app.command(epilog="Example: `proofload doctor --target proofload.yaml`")(doctor
 app.command(epilog="Example: `proofload explain rl.over_admission`")(explain)
 app.add_typer(baseline, name="baseline")
 app.command(epilog="Example: `proofload schema result`")(schema)
+app.add_typer(grafana, name="grafana")
