@@ -21,8 +21,8 @@ ROOT = Path(__file__).parent.parent
 LOG = logging.getLogger("mkdocs.hooks.proofload")
 _OUT = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s#]*)\)")
 _FAMILIES = {
-    "int": "Controls that meet", "audit": "Audit log", "cb": "Circuit breakers", "delivery": "Was the load delivered", "fault": "Faults",
-    "http": "Answers", "lat": "Latency", "lock": "Locks and money", "mon": "Metrics", "res": "Overload and resilience",
+    "audit": "Audit log", "cb": "Circuit breakers", "delivery": "Was the load delivered", "fault": "Faults",
+    "http": "Answers", "int": "Controls that meet", "lat": "Latency", "lock": "Locks and money", "mon": "Metrics", "res": "Overload and resilience",
     "rl": "Rate limits",
 }  # fmt: skip
 
