@@ -21,10 +21,18 @@ ROOT = Path(__file__).parent.parent
 LOG = logging.getLogger("mkdocs.hooks.proofload")
 _OUT = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s#]*)\)")
 _FAMILIES = {
-    "audit": "Audit log", "cb": "Circuit breakers", "delivery": "Was the load delivered", "fault": "Faults",
-    "http": "Answers", "int": "Controls that meet", "lat": "Latency", "lock": "Locks and money", "mon": "Metrics", "res": "Overload and resilience",
+    "audit": "Audit log",
+    "cb": "Circuit breakers",
+    "delivery": "Was the load delivered",
+    "fault": "Faults",
+    "http": "Answers",
+    "int": "Controls that meet",
+    "lat": "Latency",
+    "lock": "Locks and money",
+    "mon": "Metrics",
+    "res": "Overload and resilience",
     "rl": "Rate limits",
-}  # fmt: skip
+}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
