@@ -80,6 +80,7 @@ class ReferenceSystem:
             "ORDERSYSTEM_RATE_WINDOW": f"{window}s",
             "ORDERSYSTEM_BREAKER_OPEN": f"{window}s",
             "ORDERSYSTEM_CONTROL": self.ready.control,
+            "ORDERSYSTEM_REDIS": "tcp://" + self.ready.redis.removeprefix("redis://").split("/")[0],
             "ORDERSYSTEM_AUDIT": str(Path(self.ready.audit[0]).parent),
             **{f"ORDERSYSTEM_{name.upper()}": url for name, url in self.ready.services.items()},
         }

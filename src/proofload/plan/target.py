@@ -14,7 +14,7 @@ from proofload.plan.faults import FaultDeclared
 from proofload.plan.monitoring import Monitoring
 from proofload.plan.operation import Operation
 from proofload.plan.policies import Policies
-from proofload.plan.values import AllowedNetwork, Declared, DurationNs, HttpUrl, SourceAddress
+from proofload.plan.values import AllowedNetwork, Declared, DurationNs, HttpUrl, ProbeUrl, SourceAddress
 
 TEST_PREFIX = "load_test_"
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?|[0-9A-Fa-f:.]+")
@@ -53,8 +53,9 @@ class Users(Declared):
 class Service(Declared):
     """A service behind the gateway."""
 
-    health: HttpUrl | None = None
-    """URL at which the service itself answers 200 while it is up: how a fault is seen to hold and to be mended."""
+    health: ProbeUrl | None = None
+    """URL at which the service itself answers 200 while it is up: how a fault is seen to hold and to be mended.
+    For a store, `tcp://HOST:PORT`: that it takes a connection."""
     metrics: HttpUrl | None = None
     """URL of its own metrics page, where backend hits can be read."""
     hits: str = "http_requests_total"

@@ -41,14 +41,24 @@ DurationNs = Annotated[
 
 
 def _url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        fine = False
-    if not fine or any(sign.isspace() for sign in value):
+    if not _is_url(value, ("http", "https")):
         raise ValueError("a URL such as http://127.0.0.1:9090/metrics")
     return value
+
+
+def _probe_url(value: str) -> str:
+    if not _is_url(value, ("http", "https", "tcp")):
+        raise ValueError("a URL such as http://127.0.0.1:9090/health or tcp://127.0.0.1:6379")
+    return value
+
+
+def _is_url(value: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(value)
+        fine = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return fine and not any(sign.isspace() for sign in value)
 
 
 def _source(value: str) -> str:
@@ -65,6 +75,9 @@ def _allowed(value: str) -> str:
 
 HttpUrl = Annotated[str, AfterValidator(_url), WithJsonSchema({"type": "string", "pattern": "^https?://"})]
 """An http or https URL, kept as it was written."""
+
+ProbeUrl = Annotated[str, AfterValidator(_probe_url), WithJsonSchema({"type": "string", "pattern": "^(https?|tcp)://"})]
+"""An http, https or tcp URL (`tcp://127.0.0.1:6379`: that a connection is taken is enough)."""
 
 SourceAddress = Annotated[str, AfterValidator(_source)]
 """A local address to send from."""

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from proofload.cases import audit, breaker, latency, latency_levels, lock, monitoring, negative, rate_limit, resilience
+from proofload.cases import (
+    audit,
+    breaker,
+    interaction,
+    latency,
+    latency_levels,
+    lock,
+    monitoring,
+    negative,
+    rate_limit,
+    resilience,
+)
 from proofload.cases.case import Case
 
 _CASES: dict[str, Case] = {
@@ -18,6 +29,7 @@ _CASES: dict[str, Case] = {
         *lock.CASES,
         *latency.CASES,
         *latency_levels.CASES,
+        *interaction.CASES,
         *negative.CASES,
     )
 }

@@ -1,5 +1,7 @@
 """Looks at a service from outside: is it there, and does it answer? What they saw is the evidence of a fault.
 
+A URL is http, https, or tcp for a service such as a store, of which no more is asked than that it takes a connection.
+
 Each function returns a probe: a function that returns what it saw, or None where it saw something else.
 """
 
@@ -90,6 +92,10 @@ async def _get(url: str, wait_s: float) -> int | str:
         return f"no connection within {_CONNECT_TIMEOUT_S:g} s"
     except OSError as error:
         return f"no connection ({error.strerror or error})"
+    if parts.scheme == "tcp":
+        # All that is asked of such a service is that it takes a connection.
+        writer.close()
+        return 200
     try:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode())
