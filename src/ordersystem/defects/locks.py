@@ -250,6 +250,7 @@ def unlocked(locks: Callable[[Store], object]) -> Install:
 
 
 _LOCK, _ALONE = "TC-LOCK-001", "TC-NEG-007"
+_FAILED, _GONE, _REPEATED = "TC-LOCK-002", "TC-LOCK-003", "TC-LOCK-004"
 
 DEFECTS = (
     Defect(
@@ -289,7 +290,7 @@ DEFECTS = (
         "The lock is deleted without comparing its holder.",
         "The warning on Redis' own page about distributed locks.",
         "When an operation outlasts the expiry it frees the next holder's lock, and two run at once.",
-        _LOCK,
+        _GONE,
         unlocked(ReleasedByAnyone),
     ),
     Defect(
@@ -305,7 +306,7 @@ DEFECTS = (
         "A failing operation keeps the lock.",
         "Release at the end of the block in place of finally.",
         "After INSUFFICIENT_FUNDS the user gets LOCK_CONTENTION until the lock expires.",
-        _LOCK,
+        _FAILED,
         both(user(user_locks=KeptOnError), order(user_locks=KeptOnError)),
     ),
     Defect(
@@ -313,7 +314,7 @@ DEFECTS = (
         "The lock has no expiry.",
         "SETNX without EXPIRE.",
         "After a holder was killed the user is blocked for ever.",
-        _LOCK,
+        _GONE,
         both(user(locks=NeverExpires), order(locks=NeverExpires)),
     ),
     Defect(
@@ -361,7 +362,7 @@ DEFECTS = (
         "The idempotency key is accepted and ignored.",
         "A header that only the documentation knows.",
         "The same key twice makes two orders.",
-        _LOCK,
+        _REPEATED,
         order(shop=IgnoresIdempotencyKeys),
     ),
     Defect(

@@ -247,6 +247,10 @@ class OrdersPolicy(Declared):
     """The operation that reads the user's balance."""
     balance_field: str = "balance"
     """Where the balance stands in its JSON answer: names joined by dots."""
+    idempotency_key: str | None = None
+    """The header by which a repeated order is known to be the same one; null where none is promised."""
+    id_field: str = "order_id"
+    """Where an order's answer tells which order it made: names joined by dots."""
     settles_within: DurationNs = 20 * NS_PER_SECOND
     """When nothing is pending any more, once the service is back."""
 
