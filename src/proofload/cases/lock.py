@@ -23,7 +23,7 @@ from proofload.plan.target import Target
 from proofload.plan.workload import Script
 from proofload.record.exchange import Exchange
 
-_BURSTS = 3
+_BURSTS = 5
 _SPREAD = 6
 _DEPOSITS = 4
 _STRANGERS = 5
