@@ -54,7 +54,7 @@ def schedule(turns: Sequence[Turn]) -> Picture | None:
     bottom = _TOP + len(ran) * _LANE
     svg = Svg(
         bottom + 34,
-        f"{len(ran)} cases in {format_duration(total)}; one after the other they would take {format_duration(alone)}",
+        f"{len(ran)} cases in {format_duration(total)}; added up, waits included, their times make {format_duration(alone)}",
     )
     x = Scale(0, total * 1.01, left, WIDTH - _RIGHT)
     present = [outcome for outcome in _LOOKS if any(turn.outcome is outcome for turn in ran)]
@@ -65,7 +65,7 @@ def schedule(turns: Sequence[Turn]) -> Picture | None:
     for lane, turn in enumerate(ran):
         _turn(svg, x, _TOP + lane * _LANE, left, turn)
     caption = (
-        f"{len(ran)} cases took {format_duration(total)} side by side; one after the other it would have been "
+        f"{len(ran)} cases took {format_duration(total)} side by side; added up, waits included, their times make "
         f"{format_duration(alone)}. "
         if len(ran) > 1
         else ""
