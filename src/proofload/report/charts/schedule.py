@@ -54,7 +54,7 @@ def schedule(turns: Sequence[Turn]) -> Picture | None:
     bottom = _TOP + len(ran) * _LANE
     svg = Svg(
         bottom + 34,
-        f"{len(ran)} cases in {format_duration(total)}; added up, waits included, their times make {format_duration(alone)}",
+        f"{len(ran)} cases in {format_duration(total)}; their times add up to {format_duration(alone)}",
     )
     x = Scale(0, total * 1.01, left, WIDTH - _RIGHT)
     present = [outcome for outcome in _LOOKS if any(turn.outcome is outcome for turn in ran)]
