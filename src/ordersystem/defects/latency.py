@@ -125,6 +125,7 @@ class ErrorsAreFree(Limiting):
 
 
 _LAT = "TC-LATENCY-001"
+_ONE_USER, _START, _STALLS = "TC-LATENCY-004", "TC-LATENCY-005", "TC-LATENCY-006"
 
 DEFECTS = (
     Defect(
@@ -140,7 +141,7 @@ DEFECTS = (
         "The first request of a worker takes a second more.",
         "Lazy imports, cold pools, just-in-time compilation.",
         "The first answer after a start is slow.",
-        _LAT,
+        _START,
         gateway(forwarding=SlowFirst),
     ),
     Defect(
@@ -148,7 +149,7 @@ DEFECTS = (
         "For one second in ten everything stands still.",
         "Checkpoints, compaction, CPU quotas.",
         "From intended time a tenth of all requests is slow; a closed loop hardly sees it.",
-        _LAT,
+        _STALLS,
         gateway(forwarding=Stalls),
     ),
     Defect(
@@ -156,7 +157,7 @@ DEFECTS = (
         "All requests of one user run one after another, reads too.",
         "Session locks, as in PHP's default session handler.",
         "P99 is high for one user with many requests, low for many users.",
-        _LAT,
+        _ONE_USER,
         gateway(forwarding=SerializedByUser),
     ),
     Defect(

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
 from proofload.cases.limits import polite_count
 from proofload.core.units import NS_PER_SECOND
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
-from proofload.judge.latency import judge_latency, samples_needed
-from proofload.judge.verdict import Finding, Outcome
+from proofload.judge.latency import LatencyBounds, Samples, gather, judge_latency, judge_slow_few, samples_needed
+from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import LatencyPolicy
 from proofload.plan.target import Target
 
 _CLIENTS = 6
 """Side by side: few enough that the machine itself is not what is measured."""
 _P99 = 990
+_PATIENCE_NS = 60 * NS_PER_SECOND
+"""A target that grows ever slower would keep us for ever: what is not begun by then is not measured."""
+_UNMEASURED = "unmeasured"
+_SLOW_FEW = "lat.slow_one_percent"
+_EVEN_NS, _FAR_NS = 40_000_000, 250_000_000
+"""Taken for even, and for slow beyond the median: far more than the unrest of a loaded machine."""
 
 
 def measured(target: Target) -> list[str]:
@@ -35,7 +43,11 @@ async def drive_percentiles(lab: Lab) -> None:
     wanted = -(-samples_needed(_P99) // _CLIENTS) + 1
     each = polite_count(lab.target, wanted)
     rounds = -(-wanted // each)
+    until_ns = lab.clock.now_ns() + _PATIENCE_NS
     for name in measured(lab.target):
+        if lab.clock.now_ns() > until_ns:
+            lab.facts.setdefault(_UNMEASURED, []).append(name)
+            continue
         async with lab.using(name), lab.silence():
             lab.doing(f"measuring {name}")
             for i in range(rounds):
@@ -48,6 +60,10 @@ def judge_percentiles(evidence: Evidence) -> list[Finding]:
     policy = evidence.target.policies.latency or LatencyPolicy()
     services = {name: one.service for name, one in evidence.target.operations.items() if one.service}
     findings = judge_latency(policy, evidence.history, services=services)
+    findings.append(_slow_few(policy, evidence))
+    for name in evidence.facts.get(_UNMEASURED, ()):
+        says = f"{name}: not measured, for the operations before it took too long"
+        findings.append(held("lat.percentiles", says, examined=0, needed=samples_needed(_P99)))
     delivered = judge_delivery(evidence.history)
     own = [
         Finding("delivery.bottleneck", Outcome.INCONCLUSIVE, "; ".join(one.reasons) or "the generator was the limit")
@@ -55,6 +71,37 @@ def judge_percentiles(evidence: Evidence) -> list[Finding]:
         if one.bottleneck
     ]
     return [*rest_on(findings, [*delivered, *own], fail_survives=False), *delivered, *own]
+
+
+def _slow_few(policy: LatencyPolicy, evidence: Evidence) -> Finding:
+    """Return whether one request in a hundred is slow, over all operations: of one alone there are too few to see it.
+
+    Each counts by what it took beyond the median of its own operation.
+    """
+    groups = [one for one in gather(evidence.history) if not policy.operations or one.name in policy.operations]
+    groups = [one for one in groups if len(one) and _is_even(one)]
+    if not groups:
+        # Nothing is to be had from these here: each operation was asked the same by itself.
+        return Finding(_SLOW_FEW, Outcome.SKIPPED, "no operation takes so even a time that a slow few would stand out")
+    usual = min(int(np.median(one.response_ns)) for one in groups)
+    beyond = [np.maximum(one.response_ns - int(np.median(one.response_ns)), 0) + usual for one in groups]
+    due = np.concatenate([one.due_ns for one in groups])
+    order = np.argsort(due, kind="stable")
+    together = Samples(
+        f"{len(groups)} operations together, beyond the median of each",
+        np.concatenate([one.rows for one in groups])[order],
+        due[order],
+        np.concatenate(beyond)[order],
+        np.concatenate([one.answered for one in groups])[order],
+        0,
+    )
+    return judge_slow_few(together, LatencyBounds(slow_factor=1, slow_least_ns=_FAR_NS))
+
+
+def _is_even(samples: Samples) -> bool:
+    """Return whether nine of ten requests take about the same time: what is hard work for the machine never does."""
+    nine_of_ten, half = np.percentile(samples.response_ns, (90, 50))
+    return bool(nine_of_ten - half <= _EVEN_NS)
 
 
 CASES = (

@@ -10,6 +10,7 @@ from proofload.cases import (
     interaction,
     latency,
     latency_levels,
+    latency_shapes,
     lock,
     lock_failures,
     lock_repeated,
@@ -33,6 +34,7 @@ _CASES: dict[str, Case] = {
         *lock_repeated.CASES,
         *latency.CASES,
         *latency_levels.CASES,
+        *latency_shapes.CASES,
         *interaction.CASES,
         *negative.CASES,
     )

@@ -4,7 +4,7 @@ from proofload.judge.latency.attribution import attribute_bottleneck, judge_seri
 from proofload.judge.latency.judge import judge_latency, percentiles_of
 from proofload.judge.latency.percentiles import Percentile, estimate, interval_ranks, percentile_ns, samples_needed
 from proofload.judge.latency.samples import Samples, gather
-from proofload.judge.latency.shape import LatencyBounds
+from proofload.judge.latency.shape import LatencyBounds, judge_slow_few
 
 __all__ = [
     "LatencyBounds",
@@ -16,6 +16,7 @@ __all__ = [
     "interval_ranks",
     "judge_latency",
     "judge_serialization",
+    "judge_slow_few",
     "percentile_ns",
     "percentiles_of",
     "samples_needed",
