@@ -35,7 +35,7 @@ def export(
         raise ToolError(f"{folder}: could not be written ({error.strerror})") from error
 
 
-@grafana.command(epilog="Example: `GRAFANA_TOKEN=… proofload grafana push http://127.0.0.1:3000`")
+@grafana.command(epilog="Example: `proofload grafana push http://127.0.0.1:3000`, with the token in GRAFANA_TOKEN")
 def push(
     url: Annotated[str, typer.Argument(help="Address of Grafana.", metavar="URL")],
     folder: Annotated[str, typer.Option("--folder", help="Uid of the folder to put them in.", metavar="UID")] = "",

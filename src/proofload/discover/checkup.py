@@ -83,7 +83,8 @@ def of_target(target: Target) -> Iterator[Check]:
     for name, service in target.services.items():
         for what, url in (("health", service.health), ("metrics", service.metrics)):
             if url:
-                yield _page(f"{name} {what}", url, f"services.{name}.{what}")
+                look = _port if url.startswith("tcp:") else _page
+                yield look(f"{name} {what}", url, f"services.{name}.{what}")
     metrics, audit = target.policies.metrics, target.policies.audit
     if metrics is not None:
         if metrics.url:
@@ -178,6 +179,16 @@ def _reach(target: Target) -> Iterator[Check]:
         fine = abs(off) < _CLOCK_OFF_S
         remedy = "" if fine else "synchronise both clocks; Reset headers and audit times are compared with ours"
         yield Check("target's clock", State.OK if fine else State.WARN, f"{off:+.1f}s to ours, by its Date", remedy)
+
+
+def _port(name: str, url: str, place: str) -> Check:
+    """Look whether a connection is taken, which is all that is asked of a store."""
+    parts = urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 0), _TIMEOUT_S).close()
+    except OSError as error:
+        return Check(name, State.BAD, f"{url}: {error.strerror or error}", f"start it, or put {place} right")
+    return Check(name, State.OK, f"{url} takes connections")
 
 
 def _page(name: str, url: str, place: str) -> Check:
