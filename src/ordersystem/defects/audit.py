@@ -158,7 +158,7 @@ def without(*names: str) -> Make:
     return Without
 
 
-_AUDIT = "TC-AUDIT-001"
+_AUDIT, _KILLED, _FLOOD = "TC-AUDIT-001", "TC-AUDIT-003", "TC-AUDIT-004"
 
 
 def _log(make: Make, id_: str, sentence: str, seen: str, observed: str, case: str = _AUDIT) -> Defect:
@@ -179,6 +179,7 @@ DEFECTS = (
         "One event of a thousand is left out.",
         "Sampling meant for traces, applied to all logs.",
         "Of 1,000 events one is missing.",
+        _FLOOD,
     ),
     _log(
         Duplicated,
@@ -229,6 +230,7 @@ DEFECTS = (
         "Lines are kept in memory for up to two seconds.",
         "Buffered handlers.",
         "Events whose answers were given are missing after the service was killed.",
+        _KILLED,
     ),
     _log(
         WrongUser,

@@ -111,6 +111,7 @@ class BusyLimiting(Limiting):
 
 
 _AUDIT = "TC-AUDIT-001"
+_CORRELATED = "TC-AUDIT-002"
 
 DEFECTS = (
     Defect(
@@ -142,7 +143,7 @@ DEFECTS = (
         "Any request id is kept, whatever it holds.",
         "Correlation headers copied without a look.",
         "X-Request-ID with blanks, markup or kilobytes comes back and stands in the log.",
-        _AUDIT,
+        _CORRELATED,
         gateway(app=BelievesAnyId),
     ),
     Defect(
@@ -158,7 +159,7 @@ DEFECTS = (
         "The log says success before the outcome is known.",
         "Audit hooks that run before the transaction commits.",
         "balance_changed stands in the log for answers that are 409 or 503.",
-        _AUDIT,
+        _CORRELATED,
         user(money=RecordsBeforeTheOutcome),
     ),
     Defect(

@@ -161,6 +161,8 @@ class MetricsPolicy(Declared):
     """The gauge of the memory it has in use, such as process_resident_memory_bytes."""
     cpu: str | None = None
     """The counter of its CPU seconds, such as process_cpu_seconds_total."""
+    audit_events: str | None = None
+    """The counter of security events, labelled with event, such as audit_events_total; null where there is none."""
     error_bound: float = Field(default=0.01, gt=0, lt=1)
     """The declared bound on the error of a count; 0 is expected."""
 
@@ -180,6 +182,8 @@ class AuditPolicy(Declared):
     """What we call a field, to what the target calls it."""
     events: dict[str, str] = Field(default_factory=dict)
     """What we call an event (login_failed), to what the target calls it."""
+    tells: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """An operation, to the events (in our words) that its success leaves, over all services, under one request id."""
     arrives_within: DurationNs = 5 * NS_PER_SECOND
     """How long an event may take to be found in the log."""
 

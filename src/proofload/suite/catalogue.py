@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from proofload.cases import (
     audit,
+    audit_further,
     breaker,
     interaction,
     latency,
@@ -28,6 +29,7 @@ _CASES: dict[str, Case] = {
         *breaker.CASES,
         *monitoring.CASES,
         *audit.CASES,
+        *audit_further.CASES,
         *resilience.CASES,
         *lock.CASES,
         *lock_failures.CASES,
