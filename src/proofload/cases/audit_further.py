@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from proofload.cases.accounts import Account
 from proofload.cases.audit import missing as missing_log
 from proofload.cases.case import Case, Category, Priority
+from proofload.cases.interaction import books
 from proofload.cases.lab import Lab
 from proofload.cases.limits import polite_count
 from proofload.cases.reading import delivered, rows_of
@@ -255,14 +256,15 @@ def _lost(evidence: Evidence, step: str, event: str, *, needed: int) -> list[Fin
 
 
 def _known(evidence: Evidence) -> AuditEvidence:
-    read_ns = max((entry.read_ns for entry in evidence.ledgers.audit), default=evidence.anchor.monotonic_ns)
+    # An empty log does not say when it was read; the case does.
+    read_ns = int(evidence.facts.get(books.READ_AT, evidence.anchor.monotonic_ns))
     return AuditEvidence(read_ns, evidence.anchor)
 
 
 async def _read_later(lab: Lab) -> None:
     later_ns = lab.clock.now_ns() + _policy(lab.target).arrives_within + NS_PER_SECOND // 2
     await lab.wait_until_ns(later_ns, "the last events to arrive in the audit log")
-    lab.read_audit()
+    books.read_audit(lab)
     await lab.read_loki()
 
 

@@ -9,6 +9,7 @@ from proofload.cases import (
     audit_further,
     breaker,
     interaction,
+    journey,
     latency,
     latency_levels,
     latency_shapes,
@@ -38,6 +39,7 @@ _CASES: dict[str, Case] = {
         *latency_levels.CASES,
         *latency_shapes.CASES,
         *interaction.CASES,
+        *journey.CASES,
         *negative.CASES,
     )
 }

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from proofload.cases import audit_further as cases
+from proofload.cases.interaction.books import READ_AT
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import Policies
 from proofload.record.fault_edge import Edge
 from proofload.record.ledger import AuditEntry, Ledgers, Reading, Sample
 
-from .tape import MS, Tape, line, nothing, outcome, preset, rules
+from .tape import MS, S, Tape, line, nothing, outcome, preset, rules
 
 TARGET = preset()
+READ = {READ_AT: 100 * S}
 CONTENDED = b'{"code": "LOCK_CONTENTION"}'
 Told = tuple[Outcome, set[str]]
 
@@ -44,7 +46,7 @@ def correlated(*, lacks: str = "", phantom: bool = False, user: str = "a", odd: 
         tape.add("odd", 200, operation="deposit", user=10)
         entries.append(entry(1000 + i, "balance_changed", f"{odd}{i}"))
     ledgers = Ledgers((), tuple(entries), {"audit.error": error} if error else {})
-    facts = {"names": ["a"], "canary": "canary77"}
+    facts = {"names": ["a"], "canary": "canary77", **READ}
     return told(cases.judge_correlation(tape.evidence(TARGET, facts=facts, ledgers=ledgers)))
 
 
@@ -69,7 +71,7 @@ def killed(*, lost: int = 0, proven: bool = True, count: int = 12) -> Told:
     tape.edge(Edge.APPLIED, "auth", kind="kill", proven=proven)
     tape.edge(Edge.UNDOING, "auth", kind="kill")
     tape.edge(Edge.UNDONE, "auth", kind="kill")
-    return told(cases.judge_killed(tape.evidence(TARGET, ledgers=Ledgers((), tuple(entries)))))
+    return told(cases.judge_killed(tape.evidence(TARGET, facts=READ, ledgers=Ledgers((), tuple(entries)))))
 
 
 def test_a_service_that_is_killed() -> None:
@@ -89,7 +91,7 @@ def flooded(*, lost: int = 0, rose: int = 2400, count: int = 2400, error: str = 
         return Reading("gateway", label, 0, 1, () if error else events, error)
 
     readings = (reading("before", 10), reading("after", 10 + rose))
-    return told(cases.judge_flood(tape.evidence(TARGET, ledgers=Ledgers(readings, tuple(entries)))))
+    return told(cases.judge_flood(tape.evidence(TARGET, facts=READ, ledgers=Ledgers(readings, tuple(entries)))))
 
 
 def test_thousands_of_events() -> None:

@@ -14,7 +14,8 @@ from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.target import Target
 
 _SETTLES_NS = NS_PER_SECOND + NS_PER_SECOND // 10
-_READ_AT = "audit_read_ns"
+READ_AT = "audit_read_ns"
+"""The fact that tells when the audit log was read to its end."""
 _COUNTED = ("mon.missing", "mon.altered")
 _ON_RECORD = ("audit.missing", "audit.wrong_ip")
 
@@ -43,7 +44,7 @@ async def settle_books(lab: Lab) -> None:
 def read_audit(lab: Lab) -> None:
     """Read the audit log, and note when."""
     lab.read_audit()
-    lab.note(_READ_AT, lab.clock.now_ns())
+    lab.note(READ_AT, lab.clock.now_ns())
 
 
 def counted(evidence: Evidence) -> list[Finding]:
@@ -70,7 +71,7 @@ def on_record(evidence: Evidence, rows: NDArray[np.int64], event: str, *, needed
         return [Finding("audit.missing", Outcome.INCONCLUSIVE, f"the audit log could not be read: {error}")]
     expected = expect(evidence.history, rows.tolist(), event, ip=True)
     # An empty log does not say when it was read; the case does.
-    read_ns = int(evidence.facts.get(_READ_AT, evidence.anchor.monotonic_ns))
+    read_ns = int(evidence.facts.get(READ_AT, evidence.anchor.monotonic_ns))
     known = AuditEvidence(read_ns, evidence.anchor)
     found = judge_audit(audit, evidence.ledgers, expected, known, needed=needed)
     return [one for one in found if one.rule in _ON_RECORD]
