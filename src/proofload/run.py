@@ -195,10 +195,10 @@ class _Conduct:
                 self._shared.holds.let_go.clear()
                 if self._stop.is_set():
                     await self._end_early()
-                self._collect()
+                await self._collect()
                 if self._failed and not self._schedule.done:
                     await self._end_early()
-                    self._collect()
+                    await self._collect()
             stopping.cancel()
             await self._end_restoring()
         finally:
@@ -273,7 +273,7 @@ class _Conduct:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _collect(self) -> None:
+    async def _collect(self) -> None:
         for task in [task for task in self._tasks if task.done()]:
             case, lab = self._tasks.pop(task)
             problem = task.exception()
@@ -282,8 +282,10 @@ class _Conduct:
                 if problem is None
                 else self._without_driving(broke=f"{type(problem).__name__}: {problem}")
             )
-            self._save(case.id, lab, dossier)
-            outcome = self._outcome_so_far(case, lab, dossier)
+            # In a thread: writing and judging take a while, and what other cases send must not wait for it.
+            outcome = await asyncio.to_thread(self._settle, case, lab, dossier)
+            self._shared.audience.pulse(case.id, lab.pulse())
+            self._shared.audience.ended(case.id, outcome.name)
             self._schedule.end(case.id, outcome)
             if case.restore is not None and outcome is not Outcome.SKIPPED:
                 self._restore(case)
@@ -313,15 +315,13 @@ class _Conduct:
             # No verdict rests on it, but what was sent is kept.
             self._writer.write_history(f"history/{lab.case_id}.parquet", lab.history())
 
-    def _outcome_so_far(self, case: Case, lab: Lab, dossier: Dossier) -> Outcome:
-        """Return what others that depend on the case may go by."""
+    def _settle(self, case: Case, lab: Lab, dossier: Dossier) -> Outcome:
+        """Keep what the case left behind, and return what others that depend on it may go by."""
+        self._save(case.id, lab, dossier)
         others = {one: self._evidence[one] for one in case.prerequisites if one in self._evidence}
         evidence = files.to_evidence(case.id, lab.target, lab.history(), dossier, others)
         self._evidence[case.id] = evidence
-        outcome = _verdict(case, evidence, dossier).outcome
-        self._shared.audience.pulse(case.id, lab.pulse())
-        self._shared.audience.ended(case.id, outcome.name)
-        return outcome
+        return _verdict(case, evidence, dossier).outcome
 
     def _save(self, case_id: str, lab: Lab | None, dossier: Dossier) -> None:
         self.took_ns[case_id] = dossier.took_ns

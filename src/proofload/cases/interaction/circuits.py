@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from proofload.cases import books
 from proofload.cases.breaker_calls import (
     FAULT_NS,
     call,
@@ -14,7 +15,6 @@ from proofload.cases.breaker_calls import (
     unsettled,
 )
 from proofload.cases.breaker_calls import missing as missing_breaker
-from proofload.cases.interaction import books
 from proofload.cases.lab import Lab
 from proofload.cases.limits import allowance, gateway_limit
 from proofload.cases.reading import delivered, rows_of

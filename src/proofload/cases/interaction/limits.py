@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from proofload.cases import books
 from proofload.cases.accounts import Account
 from proofload.cases.in_time import in_time
-from proofload.cases.interaction import books
 from proofload.cases.lab import Lab
 from proofload.cases.limits import allowance, gateway_limit, is_bucket
 from proofload.cases.reading import delivered, rows_of

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import polars as pl
 
+from proofload.cases import books
 from proofload.cases.lab import Lab
 from proofload.cases.limits import gateway_limit
 from proofload.cases.reading import delivered, rows_of
 from proofload.core.units import NS_PER_SECOND
 from proofload.judge.audit import AuditEvidence, expect, judge_audit
 from proofload.judge.evidence import Evidence
-from proofload.judge.reconcile import Foreign, Route, judge_metrics
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.target import Target
 
@@ -19,7 +19,6 @@ _LOGINS = 6
 _READS = 30
 _SETTLES_NS = NS_PER_SECOND + NS_PER_SECOND // 10
 _EVENT = "login_succeeded"
-_METRICS = ("mon.missing", "mon.altered")
 _AUDIT = ("audit.missing", "audit.wrong_user", "audit.wrong_ip")
 
 
@@ -66,29 +65,7 @@ async def drive_served(lab: Lab) -> None:
 
 def judge_served(evidence: Evidence) -> list[Finding]:
     """TC-NEG-010: each request that was served is counted, and each log-in is on record."""
-    return delivered(evidence, [*_counted(evidence), *_on_record(evidence)])
-
-
-def _counted(evidence: Evidence) -> list[Finding]:
-    policy = evidence.target.policies.metrics
-    assert policy is not None
-    readings = [one for label in ("before", "after") if (one := evidence.ledgers.reading(label, "gateway")) is not None]
-    used = {str(name) for name in evidence.history.frame["operation"].unique()}
-    operations = {
-        name: Route(one.route or one.path.split("?")[0], one.method)
-        for name, one in evidence.target.operations.items()
-        if name in used
-    }
-    found = judge_metrics(
-        policy,
-        evidence.history,
-        readings,
-        operations=operations,
-        where=policy.only,
-        foreign=Foreign(exclusive=policy.exclusive),
-    )
-    # Counts beyond ours are the matter of TC-MON-001.
-    return [one for one in found if one.rule in _METRICS]
+    return delivered(evidence, [*books.counted(evidence), *_on_record(evidence)])
 
 
 def _on_record(evidence: Evidence) -> list[Finding]:

@@ -330,9 +330,12 @@ async def _return_in_one_go(lab: Lab, policy: RateLimitPolicy, account: Account,
     steps = [at(0, "knock 0", allowance(policy) + 2, source), at(over_ns, "after window", 3, source)]
     if regular is not None:
         steps += [at(0, "regular 0", _half(policy), regular), at(over_ns, "regular again", _half(policy), regular)]
-    for i, due_ns in enumerate(_knocks(policy), 1):
+    # On beyond the end: of a window no longer than the waiting for it, only a knock in between comes soon enough.
+    step_ns = policy.window // (_KNOCKS + 1)
+    beyond = range(policy.window + step_ns, over_ns, step_ns)
+    for i, due_ns in enumerate([*_knocks(policy), *beyond], 1):
         steps.append(at(due_ns, f"knock {i}", 1, source))
-        if regular is not None and i < allowance(policy) - _half(policy):
+        if regular is not None and i < min(_KNOCKS, allowance(policy) - _half(policy)):
             steps.append(at(due_ns, f"regular {i}", 1, regular))
     lab.doing("the window to end, knocking meanwhile", lab.clock.now_ns() + over_ns)
     await lab.run(*steps)

@@ -140,15 +140,17 @@ def _kept_trying(evidence: Evidence, scene: Scene) -> list[Finding]:
 
     Whether the requests after the window were rightly answered is the matter of `rl.wrongful_rejection`.
     """
-    back = _rows(evidence, "after window")
-    if is_bucket(scene.policy) or not len(back):
+    if is_bucket(scene.policy) or not len(_rows(evidence, "after window")):
         return []
-    names = [str(name) for name in evidence.history.frame["workload"].unique()]
-    knocks = evidence.history.of_workloads(*(name for name in names if name.startswith(f"{evidence.case}/knock ")))
     status, sent = evidence.history.numbers("status"), evidence.history.numbers("sent_ns")
-    rejected = sent[knocks[status[knocks] == scene.policy.status]]
-    soon = sent[back][sent[back] < rejected.max() + scene.policy.window] if len(rejected) else back[:0]
-    says = "a client that kept knocking came back within a window's length of its last rejection"
+    names = [str(name) for name in evidence.history.frame["workload"].unique()]
+    knocking = [name for name in names if name.startswith(f"{evidence.case}/knock ")]
+    rows = evidence.history.of_workloads(*knocking, f"{evidence.case}/after window")
+    rows = rows[np.argsort(sent[rows], kind="stable")]
+    rejected = status[rows] == scene.policy.status
+    last = np.maximum.accumulate(np.where(rejected, sent[rows], -scene.policy.window))
+    soon = rows[~rejected & (status[rows] > 0) & (sent[rows] < last + scene.policy.window)]
+    says = "a client that kept knocking was let in again within a window's length of its last rejection"
     return [held("rl.kept_trying", says, examined=len(soon))]
 
 

@@ -1,4 +1,4 @@
-"""What the gateway's counters and the audit log say of the answers of one case."""
+"""What the gateway's counters and the audit log say of the answers of one case: shared by cases that look into them."""
 
 from __future__ import annotations
 
