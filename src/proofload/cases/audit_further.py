@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from proofload.cases import books
 from proofload.cases.accounts import Account
 from proofload.cases.audit import missing as missing_log
 from proofload.cases.case import Case, Category, Priority
-from proofload.cases.interaction import books
 from proofload.cases.lab import Lab
 from proofload.cases.limits import polite_count
 from proofload.cases.reading import delivered, rows_of

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from proofload.cases import books
 from proofload.cases.case import Case, Category, Priority
-from proofload.cases.interaction import books
 from proofload.cases.lab import Lab
 from proofload.cases.latency_levels import reads
 from proofload.cases.limits import allowance, gateway_limit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from proofload.cases import audit_further as cases
-from proofload.cases.interaction.books import READ_AT
+from proofload.cases.books import READ_AT
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import Policies
 from proofload.record.fault_edge import Edge

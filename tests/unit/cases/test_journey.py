@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proofload.cases import journey
-from proofload.cases.interaction.books import READ_AT
+from proofload.cases.books import READ_AT
 from proofload.judge.verdict import Outcome
 from proofload.plan.policies import Policies
 from proofload.record.ledger import AuditEntry, Ledgers, Reading, Sample
