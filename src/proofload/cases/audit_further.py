@@ -338,7 +338,7 @@ CASES = (
         expected_ns=lambda target: _takes(target, 7),
         drive=drive_killed,
         judge=judge_killed,
-        disturbs=frozenset({"service:auth"}),
+        disturbs=frozenset({"everything"}),
     ),
     Case(
         id="TC-AUDIT-004",

@@ -276,6 +276,6 @@ CASES = (
         expected_ns=lambda _: 16 * NS_PER_SECOND,
         drive=drive_gone,
         judge=judge_gone,
-        disturbs=frozenset({"service:user"}),
+        disturbs=frozenset({"everything"}),
     ),
 )
