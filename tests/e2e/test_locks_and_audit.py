@@ -1,0 +1,38 @@
+"""Locks after failures, audit logs past a kill and journeys of users, on the real reference system."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cli import proofload
+
+pytestmark = pytest.mark.slow
+
+BROKEN = {
+    "lock.not_released_on_error": "TC-LOCK-002",
+    "lock.idempotency_ignored": "TC-LOCK-004",
+    "audit.written_before_outcome": "TC-AUDIT-002",
+    "audit.lost_on_kill": "TC-AUDIT-003",
+    "lat.serialized_by_lock": "TC-LATENCY-004",
+}
+ALL = (*BROKEN.values(), "TC-LOCK-003", "TC-AUDIT-004", "TC-E2E-001", "TC-E2E-002")
+
+
+def test_the_honest_system_is_never_accused(tmp_path: Path) -> None:
+    ran = proofload("demo", *ALL, "--window", "5s", "--json", cwd=tmp_path, timeout_s=180)
+    told = ran.outcomes()
+    assert set(told) == set(ALL)
+    assert "FAIL" not in told.values(), ran.out
+    assert "ERROR" not in told.values(), ran.out
+    assert sum(outcome == "PASS" for outcome in told.values()) >= len(told) - 3, told
+
+
+def test_each_defect_fails_its_own_case(tmp_path: Path) -> None:
+    defects = [word for defect in BROKEN for word in ("--defect", defect)]
+    ran = proofload("demo", *BROKEN.values(), *defects, "--window", "5s", "--json", cwd=tmp_path, timeout_s=180)
+    assert {case for case, outcome in ran.outcomes().items() if outcome == "FAIL"} >= set(BROKEN.values()), ran.out
+    assert ran.rules("TC-LOCK-002") == {"lock.not_released"}
+    assert ran.rules("TC-LOCK-004") == {"lock.idempotency_ignored"}
+    assert "audit.phantom" in ran.rules("TC-AUDIT-002")
+    assert ran.rules("TC-AUDIT-003") == {"audit.missing"}
+    assert ran.rules("TC-LATENCY-004") == {"lat.serialized_by_lock"}
