@@ -10,7 +10,6 @@ import polars as pl
 from proofload.judge.evidence import Evidence
 from proofload.judge.latency import attribute_bottleneck
 from proofload.judge.latency.samples import Samples, gather
-from proofload.judge.verdict import Outcome
 
 CONTENDED, SPREAD = "TC-LOCK-001", "TC-LATENCY-001"
 
@@ -26,13 +25,12 @@ def diagnoses(evidence: Mapping[str, Evidence]) -> tuple[str, ...]:
     contended = _by_operation(evidence[CONTENDED], "burst")
     spread = _by_operation(evidence[SPREAD], "")
     locked = sorted({policy.operation for policy in evidence[CONTENDED].target.policies.locks})
-    found = []
-    for name in locked:
-        if name in contended and name in spread:
-            finding = attribute_bottleneck(contended[name], spread[name])
-            if finding.outcome is not Outcome.SKIPPED:
-                found.append(f"{name}: {finding.says}")
-    return tuple(found)
+    # What can't be told is said as well: silence would read as "no bottleneck".
+    return tuple(
+        f"{name}: {attribute_bottleneck(contended[name], spread[name]).says}"
+        for name in locked
+        if name in contended and name in spread
+    )
 
 
 def _by_operation(evidence: Evidence, step: str) -> dict[str, Samples]:

@@ -26,6 +26,7 @@ def to_json(result: RunResult) -> str:
         "seed": result.seed,
         "began": datetime.fromtimestamp(began / 1e9, UTC).isoformat(timespec="milliseconds") if began else None,
         "notes": list(result.notes),
+        "diagnoses": list(result.diagnoses),
         "verdicts": [
             {
                 **verdict_json(verdict),

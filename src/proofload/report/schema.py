@@ -33,6 +33,7 @@ def result_schema() -> dict[str, Any]:
             seed=({"type": ["integer", "null"]}, "Seed of all that was random."),
             began=({"type": ["string", "null"], "format": "date-time"}, "When the run began, in UTC."),
             notes=(_list(_TEXT), "What a reader has to know beside the verdicts."),
+            diagnoses=(_list(_TEXT), "What several cases say together, a sentence each; never a verdict."),
             verdicts=(_list({"$ref": "#/$defs/verdict"}), "One for each case, in the order of the catalogue."),
         ),
         "$defs": {"verdict": _verdict(), "finding": _finding()},

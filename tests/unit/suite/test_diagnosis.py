@@ -54,8 +54,9 @@ def test_the_two_together_name_the_bottleneck(one_ms: int, many_ms: int, told: s
     assert told in found[0]
 
 
-def test_one_of_them_alone_says_nothing() -> None:
+def test_one_of_them_alone_says_nothing_and_too_little_of_both_says_so() -> None:
     lock = evidence("TC-LOCK-001", "deposit burst 1", 900, 400)
     assert diagnoses({"TC-LOCK-001": lock}) == ()
     few = evidence("TC-LATENCY-001", "deposit", 10, 3)
-    assert diagnoses({"TC-LOCK-001": lock, "TC-LATENCY-001": few}) == ()
+    (told,) = diagnoses({"TC-LOCK-001": lock, "TC-LATENCY-001": few})
+    assert told.startswith("deposit: too few samples")
