@@ -165,4 +165,5 @@ def _calls(policy: RateLimitPolicy, count: int) -> Script:
 def _unsigned(token: str) -> str:
     """Return the token with a signature that cannot be right: what it claims can still be read."""
     head, dot, signature = token.rpartition(".")
-    return f"{head}{dot}{signature[::-1]}" if dot else f"{token[::-1]}"
+    # The first character only: reversed, most signatures are no Base64 any more, and nobody reads such a token.
+    return f"{head}{dot}{'B' if signature[:1] == 'A' else 'A'}{signature[1:]}" if dot else token[::-1]
