@@ -141,7 +141,8 @@ def test_a_forged_token_spends_nobody_elses_allowance() -> None:
     assert outcome(judged(200)) is Outcome.PASS
     assert "rl.wrongful_rejection" in rules(judged(429))
     assert outcome(judged(200, forged=3)) is Outcome.INCONCLUSIVE
-    assert limits._unsigned("head.body.abc") == "head.body.cba"
+    assert limits._unsigned("head.body.abc") == "head.body.Abc"
+    assert limits._unsigned("head.body.Abc") == "head.body.Bbc"
 
 
 def test_a_target_that_declares_nothing_skips_them_with_a_reason() -> None:
