@@ -41,6 +41,8 @@ from proofload.suite.catalogue import CATALOGUE, CORE
 from proofload.suite.choice import Choice
 from proofload.suite.choose import choose
 
+_SMALL_LOGS = {"AUDIT_ROTATE_BYTES": "6144"}
+"""Some twenty events: every case that reads the audit log has seen it rotate, as it will in a year of real use."""
 _LITTLE_ROOM = {"GATEWAY_MAX_CONCURRENCY_USER": "8", "GATEWAY_QUEUE_PATIENCE_USER": "0.25"}
 """Two workers, eight calls at a time each, a tenth of a second for each deposit: some 150 deposits a second."""
 _OF_SIGNAL = {signal.SIGINT: ExitStatus.INTERRUPTED, signal.SIGTERM: ExitStatus.TERMINATED}
@@ -104,6 +106,7 @@ def run_demo(options: DemoOptions, output: Output) -> ExitStatus:
             "BREAKER_OPEN": window,
             "LOCK_HOLD": "0.1",
             **_LITTLE_ROOM,
+            **_SMALL_LOGS,
         }
         with _terminable(), ReferenceSystem.start(Path(folder), defects=options.defects, settings=settings) as system:
             target = parse_target(_preset("ordersystem"), "the preset ordersystem", system.environ(window))
