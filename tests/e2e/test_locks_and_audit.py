@@ -11,6 +11,7 @@ pytestmark = pytest.mark.slow
 BROKEN = {
     "lock.not_released_on_error": "TC-LOCK-002",
     "lock.idempotency_ignored": "TC-LOCK-004",
+    "lock.contention_not_counted": "TC-LOCK-005",
     "audit.written_before_outcome": "TC-AUDIT-002",
     "audit.lost_on_kill": "TC-AUDIT-003",
     "lat.serialized_by_lock": "TC-LATENCY-004",
@@ -33,6 +34,7 @@ def test_each_defect_fails_its_own_case(tmp_path: Path) -> None:
     assert {case for case, outcome in ran.outcomes().items() if outcome == "FAIL"} >= set(BROKEN.values()), ran.out
     assert ran.rules("TC-LOCK-002") == {"lock.not_released"}
     assert ran.rules("TC-LOCK-004") == {"lock.idempotency_ignored"}
+    assert ran.rules("TC-LOCK-005") == {"lock.contention_miscounted"}
     assert "audit.phantom" in ran.rules("TC-AUDIT-002")
     assert ran.rules("TC-AUDIT-003") == {"audit.missing"}
     assert ran.rules("TC-LATENCY-004") == {"lat.serialized_by_lock"}

@@ -7,8 +7,9 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
+from prometheus_client import Counter
 from sqlalchemy import Connection, insert, update
 from sqlalchemy.exc import IntegrityError
 
@@ -188,6 +189,25 @@ class WrongStatus(UserLocks):
             return await super().take(caller, operation, expires_s)
         except ServiceError as error:
             raise ServiceError(500, "INTERNAL", "could not acquire lock") from error
+
+
+class RefusesUncounted(UserLocks):
+    """Counts every second refusal."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.honest, self.refusals = self.contended, 0
+        self.contended = cast("Counter", self)
+
+    def labels(self, operation: str) -> RefusesUncounted:
+        """Stand in for the counter."""
+        self.refusals += 1
+        if self.refusals % 2:
+            self.honest.labels(operation).inc()
+        return self
+
+    def inc(self) -> None:
+        """Do nothing: what counts was counted."""
 
 
 class WaitsSilently(UserLocks):
@@ -372,5 +392,13 @@ DEFECTS = (
         "An order and a withdrawal at once spend the same money.",
         _LOCK,
         both(order(locks=OrdersApart), user(locks=DoesNotAskForTheLock, ledger=UnfencedLedger)),
+    ),
+    Defect(
+        "lock.contention_not_counted",
+        "Half of the refusals are missing from the lock's metrics.",
+        "An early return before the counter, on one of two ways out.",
+        "lock_contentions_total grows by less than the number of LOCK_CONTENTION answers.",
+        "TC-LOCK-005",
+        both(user(user_locks=RefusesUncounted), order(user_locks=RefusesUncounted)),
     ),
 )

@@ -107,6 +107,17 @@ class CircuitBreakerPolicy(Declared):
     """How long a rejection may take at the most."""
 
 
+class LockMetrics(Declared):
+    """Under which names the service of a lock counts what happens to it, on its own metrics page."""
+
+    contended: str | None = None
+    """The counter of refusals because the lock was taken; null where there is none."""
+    acquired: str | None = None
+    """The counter of locks taken; null where there is none."""
+    only: dict[str, str] = Field(default_factory=dict)
+    """Labels that select the series of this lock, such as `operation: deposit`."""
+
+
 class LockPolicy(Declared):
     """A promise that operations on one user happen one at a time."""
 
@@ -134,6 +145,8 @@ class LockPolicy(Declared):
     """The operation that reads the user's balance."""
     balance_field: str = "balance"
     """Where the balance stands in JSON answers: names joined by dots, in the currency's smallest unit."""
+    metrics: LockMetrics | None = None
+    """The counters of this lock; null where it has none."""
 
 
 class MetricsPolicy(Declared):

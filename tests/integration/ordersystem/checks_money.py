@@ -85,6 +85,15 @@ async def wrong_status(w: World):
     return sorted(answer.status for answer in answers) == [200, 500, 500]
 
 
+@check("lock.contention_not_counted", LOCK_HOLD="0.1")
+async def half_counted(w: World):
+    money = w.money()
+    answers = await asyncio.gather(*(money.deposit(1) for _ in range(7)))
+    refused = sum(answer.status == 503 for answer in answers)
+    page = (await call_asgi(money.users[0], "GET", "/metrics")).body.decode()
+    return refused == 6 and 'lock_contentions_total{operation="deposit"} 3.0' in page
+
+
 @check("lock.waits_silently", LOCK_HOLD="0.1")
 async def waits(w: World):
     money = w.money()
