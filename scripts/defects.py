@@ -1,11 +1,12 @@
 """Run every defect of the reference system against the cases, and print who caught what and who cried wolf.
 
-    scripts/defects.py [ID or prefix …] [--write] [--jobs N] [--alone] [--again]
+    scripts/defects.py [ID or prefix …] [--honest N] [--write] [--jobs N] [--alone] [--again]
 
 Each defect runs with the case named for it and one witness of every other control, at a fast pace. The named case must
 FAIL, no witness of another control may, unless `CONSEQUENCES` says why it must. Rows are kept in runs/defects.jsonl as
 they come, so an interrupted run goes on where it stopped (--again starts over). --alone leaves the witnesses out.
---write puts the table into docs/detection.md. Exit status 0 when all were caught and nobody cried wolf.
+--honest runs the nine cases N times on the honest system as well, where no verdict may be FAIL or ERROR.
+--write puts the tables into docs/detection.md. Exit status 0 when all were caught and nobody cried wolf.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from proofload.suite.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "runs" / "defects.jsonl"
+HONEST = ROOT / "runs" / "honest.jsonl"
 TIMEOUT_S = 240
 WINDOW = "5s"
 WITNESSES = {
@@ -60,6 +64,7 @@ class Row:
     witnesses: dict[str, str] = field(default_factory=dict)
     """Outcome of each witness, with its broken rules where it is FAIL."""
     took_s: float = 0.0
+    commit: str = ""
 
     @property
     def wolf(self) -> list[str]:
@@ -71,12 +76,24 @@ class Row:
         ]
 
 
+@dataclass(frozen=True)
+class Honest:
+    """One run of the nine cases on the honest system."""
+
+    outcomes: dict[str, str]
+    accused: tuple[str, ...] = ()
+    """What was said where a case was FAIL or ERROR."""
+    took_s: float = 0.0
+    commit: str = ""
+
+
 def main() -> int:
     options = _options()
     listed = json.loads(_output([sys.executable, "-m", "ordersystem", "defects", "--json"]))
     chosen = [one for one in listed if not options.defects or one["id"].startswith(tuple(options.defects))]
     if options.again:
         KEPT.unlink(missing_ok=True)
+        HONEST.unlink(missing_ok=True)
     known = {row.defect: row for row in _kept() if not options.defects}
     todo = [one for one in chosen if one["id"] not in known]
     rows = [row for row in known.values() if row.defect in {one["id"] for one in chosen}]
@@ -84,7 +101,7 @@ def main() -> int:
     with ThreadPoolExecutor(options.jobs) as pool:
         for done, row in enumerate(pool.map(lambda one: _run(one, options.alone), todo), 1):
             rows.append(row)
-            _keep(row)
+            _keep(row, KEPT)
             left_s = (time.monotonic() - began) / done * (len(todo) - done)
             print(f"{_line(row)}   [{done} of {len(todo)}, {left_s / 60:.0f} min left]", flush=True)
     rows.sort(key=lambda row: row.defect)
@@ -95,14 +112,17 @@ def main() -> int:
         if row.outcome != "FAIL":
             print(f"  not caught: {row.defect} ({row.case} was {row.outcome})")
     print(f"{len(wolves)} witnesses of other controls cried wolf" + "".join(f"\n  {one}" for one in wolves))
+    honest = _honest_runs(options.honest, options.jobs)
     if options.write:
-        (ROOT / "docs" / "detection.md").write_text(_page(rows, wolves), encoding="utf-8")
-    return 0 if len(caught) == len(rows) and not wolves else 1
+        (ROOT / "docs" / "detection.md").write_text(_page(rows, wolves, honest), encoding="utf-8")
+    accused = [one for run in honest for one in run.accused]
+    return 0 if len(caught) == len(rows) and not wolves and not accused else 1
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run every defect of the reference system against the cases.")
     parser.add_argument("defects", nargs="*", help="ids or prefixes, such as rl. or lock.none; all where none is named")
+    parser.add_argument("--honest", type=int, default=0, metavar="N", help="run the honest system N times as well")
     parser.add_argument("--write", action="store_true", help="write docs/detection.md")
     parser.add_argument("--jobs", type=int, default=2, help="how many systems run side by side")
     parser.add_argument("--alone", action="store_true", help="run the named case without witnesses")
@@ -116,18 +136,59 @@ def _run(defect: dict[str, Any], alone: bool) -> Row:
         return Row(defect["id"], case, "no such case")
     began = time.monotonic()
     witnesses = [] if alone else _witnesses(defect["id"])
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "proofload", "demo", case, *witnesses, "--defect", defect["id"]]
-        command += ["--window", WINDOW, "--json", "--quiet", "--out", folder]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-            verdicts = {one["case"]: one for one in json.loads(done.stdout)["verdicts"]}
-        except subprocess.TimeoutExpired:
-            return Row(defect["id"], case, "timed out", took_s=time.monotonic() - began)
-        except (ValueError, KeyError):
-            return Row(defect["id"], case, "no result", took_s=time.monotonic() - began)
+    try:
+        verdicts = _demo(case, *witnesses, "--defect", defect["id"])
+    except subprocess.TimeoutExpired:
+        return Row(defect["id"], case, "timed out", took_s=time.monotonic() - began, commit=_commit())
+    except (ValueError, KeyError):
+        return Row(defect["id"], case, "no result", took_s=time.monotonic() - began, commit=_commit())
     said = {one: _said(verdicts[one]) for one in witnesses if one in verdicts and one != case}
-    return Row(defect["id"], case, verdicts[case]["outcome"], _broken(verdicts[case]), said, time.monotonic() - began)
+    took_s = time.monotonic() - began
+    return Row(defect["id"], case, verdicts[case]["outcome"], _broken(verdicts[case]), said, took_s, _commit())
+
+
+def _demo(*arguments: str) -> dict[str, Any]:
+    """Return the verdicts of a demo at a fast pace by case. Raises TimeoutExpired, or ValueError for no result."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "proofload", "demo", *arguments]
+        command += ["--window", WINDOW, "--json", "--quiet", "--out", folder]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        return {one["case"]: one for one in json.loads(done.stdout)["verdicts"]}
+
+
+def _honest_runs(wanted: int, jobs: int) -> list[Honest]:
+    lines = HONEST.read_text(encoding="utf-8").splitlines() if HONEST.exists() else []
+    runs = [Honest(**json.loads(line)) for line in lines]
+    with ThreadPoolExecutor(jobs) as pool:
+        for run in pool.map(lambda _: _honest(), range(wanted - len(runs))):
+            runs.append(run)
+            _keep(run, HONEST)
+            told = ", ".join(f"{count} {outcome}" for outcome, count in Counter(run.outcomes.values()).most_common())
+            print(
+                f"honest system, run {len(runs)} of {wanted}: {told}  {run.took_s:.0f}s {' '.join(run.accused)}",
+                flush=True,
+            )
+    return runs
+
+
+def _honest() -> Honest:
+    began = time.monotonic()
+    try:
+        verdicts = _demo()
+    except (subprocess.TimeoutExpired, ValueError, KeyError) as error:
+        return Honest({}, (f"no result: {type(error).__name__}",), time.monotonic() - began, _commit())
+    outcomes = {case: verdict["outcome"] for case, verdict in verdicts.items()}
+    accused = tuple(
+        f"{case} {outcome} {' '.join(_broken(verdicts[case]))}"
+        for case, outcome in outcomes.items()
+        if outcome in ("FAIL", "ERROR")
+    )
+    return Honest(outcomes, accused, time.monotonic() - began, _commit())
+
+
+@cache
+def _commit() -> str:
+    return _output(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]).strip()
 
 
 def _witnesses(defect: str) -> list[str]:
@@ -153,9 +214,9 @@ def _line(row: Row) -> str:
     return f"{row.defect:<34} {row.case:<15} {row.outcome:<13} {row.took_s:4.0f}s {', '.join(row.rules)}{wolf}"
 
 
-def _keep(row: Row) -> None:
-    KEPT.parent.mkdir(exist_ok=True)
-    with KEPT.open("a", encoding="utf-8") as file:
+def _keep(row: Row | Honest, place: Path) -> None:
+    place.parent.mkdir(exist_ok=True)
+    with place.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(row)) + "\n")
 
 
@@ -165,15 +226,17 @@ def _kept() -> Iterable[Row]:
             yield Row(**json.loads(line))
 
 
-def _page(rows: Sequence[Row], wolves: Sequence[str]) -> str:
+def _page(rows: Sequence[Row], wolves: Sequence[str], honest: Sequence[Honest]) -> str:
     caught = sum(row.outcome == "FAIL" for row in rows)
+    commits = sorted({*(row.commit for row in rows), *(run.commit for run in honest)})
     lines = [
         "# What the cases catch",
         "",
         f"Written by `make defects ARGS=--write`: {len(rows)} defects of the reference system, each run with the case",
-        f"named for it and a witness of every other control, with windows of {WINDOW}.",
+        f"named for it and a witness of every other control, with windows of {WINDOW}, at commit {', '.join(commits)}.",
         f"{caught} of {len(rows)} are caught; {len(wolves)} witnesses of other controls cried wolf.",
         "",
+        *_about_honest(honest),
         "| defect | case | outcome | findings | witnesses of other controls |",
         "|---|---|---|---|---|",
         *(
@@ -188,6 +251,16 @@ def _page(rows: Sequence[Row], wolves: Sequence[str]) -> str:
         lines += [f"- {defect} makes {case} FAIL: {why}" for (defect, case), why in sorted(told.items())]
         lines.append("")
     return "\n".join(lines)
+
+
+def _about_honest(honest: Sequence[Honest]) -> list[str]:
+    if not honest:
+        return []
+    tally = Counter(outcome for run in honest for outcome in run.outcomes.values())
+    told = ", ".join(f"{count} {outcome}" for outcome, count in tally.most_common())
+    accused = [one for run in honest for one in run.accused]
+    said = f"Accused: {'; '.join(accused)}." if accused else "None was FAIL or ERROR."
+    return [f"The nine cases on the honest system, {len(honest)} times: {told}. {said}", ""]
 
 
 def _told(row: Row) -> str:
