@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 
@@ -27,6 +27,16 @@ class Reading:
     samples: tuple[Sample, ...]
     error: str = ""
     """Why nothing could be read; the samples are then empty."""
+
+    def of(self, name: str, labels: Mapping[str, str]) -> Iterator[Sample]:
+        """Return the series of a name that bear these labels, whatever else they bear."""
+        for sample in self.samples:
+            if sample.name == name and all(sample.labels.get(label) == value for label, value in labels.items()):
+                yield sample
+
+    def total(self, name: str, labels: Mapping[str, str]) -> float:
+        """Return the sum over those series: of several workers, routes or codes; 0 where there is none."""
+        return sum(sample.value for sample in self.of(name, labels))
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,12 +86,7 @@ def _judge(
 
 
 def _total(policy: LockPolicy, counter: str, reading: Reading) -> float:
-    only = policy.metrics.only if policy.metrics else {}
-    return sum(
-        sample.value
-        for sample in reading.samples
-        if sample.name == counter and all(sample.labels.get(name) == value for name, value in only.items())
-    )
+    return reading.total(counter, policy.metrics.only if policy.metrics else {})
 
 
 def _labels(policy: LockPolicy) -> str:

@@ -123,10 +123,9 @@ def _increments(
 ) -> dict[float, int]:
     found: dict[float, int] = {}
     for sign, reading in ((-1, before), (1, after)):
-        for sample in reading.samples:
-            if sample.name == name and all(sample.labels.get(label) == value for label, value in where.items()):
-                at = float(sample.labels["le"]) if edge else 0.0
-                found[at] = found.get(at, 0) + sign * round(sample.value)
+        for sample in reading.of(name, where):
+            at = float(sample.labels["le"]) if edge else 0.0
+            found[at] = found.get(at, 0) + sign * round(sample.value)
     return found
 
 

@@ -73,15 +73,7 @@ def _between(ledgers: Ledgers, source: str) -> list[Reading] | None:
 
 
 def _increment(readings: list[Reading], name: str, labels: dict[str, str]) -> float:
-    sums = [
-        sum(
-            sample.value
-            for sample in reading.samples
-            if sample.name == name and all(sample.labels.get(label) == value for label, value in labels.items())
-        )
-        for reading in (readings[0], readings[-1])
-    ]
-    return sums[1] - sums[0]
+    return readings[-1].total(name, labels) - readings[0].total(name, labels)
 
 
 def _percentiles(name: str, edges: dict[float, int]) -> list[str]:
