@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,14 @@ CONTROLS = {
     "lat": "latency",
     "int": "interaction",
 }
-CONSEQUENCES: dict[tuple[str, str], str] = {}
+CONSEQUENCES: dict[tuple[str, str], str] = {
+    (
+        "cb.ok_when_open",
+        "TC-LOCK-001",
+    ): "an open circuit answers 200 to an order that was never made, so money is short",
+    ("int.limit_before_auth_leaks", "TC-RL-001"): "the limit is kept by the claimed user, and promised by address",
+    ("int.limit_before_auth_leaks", "TC-RL-002"): "the headers tell of a user's allowance, and promise an address's",
+}
 """Which witness truly fails by which defect of another control, and why."""
 
 
@@ -65,6 +72,8 @@ class Row:
     """Outcome of each witness, with its broken rules where it is FAIL."""
     took_s: float = 0.0
     commit: str = ""
+    beside: str = ""
+    """What the named case was beside the witnesses, where it had to be run again alone."""
 
     @property
     def wolf(self) -> list[str]:
@@ -143,6 +152,11 @@ def _run(defect: dict[str, Any], alone: bool) -> Row:
     except (ValueError, KeyError):
         return Row(defect["id"], case, "no result", took_s=time.monotonic() - began, commit=_commit())
     said = {one: _said(verdicts[one]) for one in witnesses if one in verdicts and one != case}
+    if verdicts[case]["outcome"] != "FAIL" and witnesses:
+        # What is broken for one is broken for all: a witness may have met the defect first, and left nothing to see.
+        beside = verdicts[case]["outcome"]
+        row = _run(defect, alone=True)
+        return replace(row, witnesses=said, beside=beside, took_s=time.monotonic() - began)
     took_s = time.monotonic() - began
     return Row(defect["id"], case, verdicts[case]["outcome"], _broken(verdicts[case]), said, took_s, _commit())
 
@@ -240,7 +254,7 @@ def _page(rows: Sequence[Row], wolves: Sequence[str], honest: Sequence[Honest]) 
         "| defect | case | outcome | findings | witnesses of other controls |",
         "|---|---|---|---|---|",
         *(
-            f"| {row.defect} | {row.case} | {row.outcome} | {', '.join(row.rules)} | {_told(row)} |"
+            f"| {row.defect} | {row.case} | {row.outcome}{_alone(row)} | {', '.join(row.rules)} | {_told(row)} |"
             for row in sorted(rows, key=lambda row: (row.outcome == "FAIL", row.defect))
         ),
         "",
@@ -251,6 +265,10 @@ def _page(rows: Sequence[Row], wolves: Sequence[str], honest: Sequence[Honest]) 
         lines += [f"- {defect} makes {case} FAIL: {why}" for (defect, case), why in sorted(told.items())]
         lines.append("")
     return "\n".join(lines)
+
+
+def _alone(row: Row) -> str:
+    return f" alone, {row.beside} beside the witnesses" if row.beside else ""
 
 
 def _about_honest(honest: Sequence[Honest]) -> list[str]:

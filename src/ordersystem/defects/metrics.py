@@ -147,8 +147,10 @@ class StaleGauge(CircuitGauge):
 _MON = "TC-MON-001"
 
 
-def _shared(make: Callable[[str], Metrics], id_: str, sentence: str, seen: str, observed: str) -> Defect:
-    return Defect(id_, sentence, seen, observed, _MON, everywhere(metrics=make))
+def _shared(
+    make: Callable[[str], Metrics], id_: str, sentence: str, seen: str, observed: str, case: str = _MON
+) -> Defect:
+    return Defect(id_, sentence, seen, observed, case, everywhere(metrics=make))
 
 
 DEFECTS = (
@@ -200,6 +202,7 @@ DEFECTS = (
         "A worker that starts deletes the counts of all.",
         "Clean-up of the multiprocess folder in the wrong hook.",
         "After a worker was replaced the totals fall.",
+        "TC-MON-005",
     ),
     _shared(
         HistogramOfSuccesses,
@@ -236,7 +239,7 @@ DEFECTS = (
         "The gauge of the circuit is written once.",
         "Gauges set on start and never again.",
         "circuit_breaker_state stays closed while answers are CIRCUIT_OPEN.",
-        _MON,
+        "TC-INT-005",
         gateway(circuit_gauge=StaleGauge),
     ),
     Defect(

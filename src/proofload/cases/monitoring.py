@@ -5,24 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from proofload.cases import monitoring_freshness, monitoring_logs
+import numpy as np
+import polars as pl
+
+from proofload.cases import monitoring_freshness, monitoring_logs, monitoring_restart
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
 from proofload.cases.limits import allowance, gateway_limit
+from proofload.cases.lock import once
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
-from proofload.judge.reconcile import Foreign, Route, judge_metrics
+from proofload.judge.reconcile import Foreign, Route, judge_histogram, judge_metrics
 from proofload.judge.verdict import Finding
 from proofload.plan.operation import Operation
-from proofload.plan.policies import MetricsPolicy
+from proofload.plan.policies import LockPolicy, MetricsPolicy
 from proofload.plan.target import Target
 from proofload.plan.workload import Script
 from proofload.record.ledger import Reading
 
 _CLIENTS = 6
 _EACH = 30
+_BURSTS = 3
 _SETTLES_NS = NS_PER_SECOND + NS_PER_SECOND // 10
 """A target may count after it has answered; what is read later than this has been counted."""
 
@@ -40,7 +45,8 @@ async def drive_accuracy(lab: Lab) -> None:
     accounts = await lab.accounts(_CLIENTS)
     policy = gateway_limit(lab.target)
     each = min(_EACH, allowance(policy) // (2 * len(names)) or 1) if policy else _EACH
-    async with lab.using(*names), lab.silence():
+    lock = contended(lab.target)
+    async with lab.using(*names, *([lock.operation] if lock else [])), lab.silence():
         lab.doing("reading the metrics")
         await lab.read_services("quiet")
         await lab.wait_until_ns(lab.clock.now_ns() + NS_PER_SECOND, "what others send, before we send anything")
@@ -60,9 +66,21 @@ async def drive_accuracy(lab: Lab) -> None:
             account, size = accounts[0], allowance(policy)
             over = max(20, size // 5)
             await lab.run(lab.steps("limited", policy.probe, size + over, account=account, source=lab.source()))
+        if lock is not None:
+            # Errors of the server's own class that nothing need be broken for: a user who meets a held lock.
+            crowd = max(lock.concurrency, _CLIENTS)
+            for i in range(1, _BURSTS + 1):
+                step = f"contending {i}"
+                await lab.run(lab.burst(step, once(lock.operation), crowd, account=accounts[0], source=lab.source()))
         await lab.wait_until_ns(lab.clock.now_ns() + _SETTLES_NS, "the last counts to be written")
         await lab.read_services("after")
         await lab.read_prometheus("after")
+
+
+def contended(target: Target) -> LockPolicy | None:
+    """Return a lock whose refusals are errors of the server (5xx), and that no money is needed for."""
+    found = (one for one in target.policies.locks if one.kind == "deposit" and one.on_contention == "reject")
+    return next((one for one in found if one.status >= 500), None)
 
 
 def judge_accuracy(evidence: Evidence) -> list[Finding]:
@@ -75,9 +93,38 @@ def judge_accuracy(evidence: Evidence) -> list[Finding]:
         return judge_metrics(policy, evidence.history, readings, operations={})
     quiet, before, after = readings
     foreign = Foreign(exclusive=policy.exclusive, quiet=(quiet, before))
-    findings = [*_compared(evidence, policy, [before, after], foreign), *_by_server(evidence, policy, foreign)]
+    findings = [
+        *_compared(evidence, policy, [before, after], foreign),
+        *_timed(evidence, policy, before, after),
+        *_by_server(evidence, policy, foreign),
+    ]
     delivered = [one for one in judge_delivery(evidence.history) if one.rule != "delivery.send_lag"]
     return [*rest_on(findings, delivered), *delivered]
+
+
+def _timed(evidence: Evidence, policy: MetricsPolicy, before: Reading, after: Reading) -> list[Finding]:
+    """Return whether the histogram of durations observed each answer once, in seconds, operation by operation."""
+    if policy.durations is None:
+        return []
+    found: list[Finding] = []
+    labels = {name: policy.labels[name] for name in ("route", "method") if name in policy.labels}
+    operation = evidence.history.frame["operation"].cast(pl.String)
+    for name in sorted(operation.unique().drop_nulls().to_list()):
+        declared = evidence.target.operations.get(name)
+        if declared is None:
+            continue
+        values = {"route": declared.route or declared.path.split("?")[0], "method": declared.method}
+        where = {**policy.only, **{label: values[what] for what, label in labels.items()}}
+        rows = np.flatnonzero((operation == name).to_numpy())
+        timed = judge_histogram(
+            *(policy.durations, evidence.history, before, after),
+            rows=rows,
+            where=where,
+            exclusive=policy.exclusive,
+            error_bound=policy.error_bound,
+        )
+        found += [replace(one, says=f"{name}: {one.says}") for one in timed]
+    return found
 
 
 def _compared(
@@ -134,9 +181,10 @@ CASES = (
         priority=Priority.MEDIUM,
         phase=4,
         purpose="The counters count every request once, under the route, method and status that it really had.",
-        sends="a known number of reads by several clients, requests without a token, and requests beyond the limit, in "
-        "silence, between two readings of the raw counters",
-        passes_when="each counter rose by exactly the number of answers that the clients got",
+        sends="a known number of reads by several clients, requests without a token, requests beyond the limit, and "
+        "operations that meet a held lock, in silence, between two readings of the raw counters",
+        passes_when="each counter rose by exactly the number of answers that the clients got, and the histogram of "
+        "durations observed each once, none of them slower than its client saw",
         read_fail="the finding names the series, what was answered and what was counted",
         least_evidence="100 answers surely between the two readings",
         needs=("policies.metrics.url",),
@@ -147,4 +195,5 @@ CASES = (
     ),
     *monitoring_freshness.CASES,
     *monitoring_logs.CASES,
+    *monitoring_restart.CASES,
 )

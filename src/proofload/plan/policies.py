@@ -74,6 +74,19 @@ class RateLimitPolicy(Declared):
         return _matches(path, self.exempt)
 
 
+class CircuitState(Declared):
+    """The gauge on the gateway's metrics page that tells the state of a circuit."""
+
+    gauge: str
+    """Its name, such as circuit_breaker_state."""
+    only: dict[str, str] = Field(default_factory=dict)
+    """Labels that select the series of this circuit, such as `service: order`."""
+    closed: float = 0
+    """Its value while the circuit is closed."""
+    open: float = 1
+    """Its value while the circuit is open; any other is half-open."""
+
+
 class CircuitBreakerPolicy(Declared):
     """A promise to stop calling a failing service, to answer at once meanwhile, and to try again later."""
 
@@ -105,6 +118,8 @@ class CircuitBreakerPolicy(Declared):
     """The header that tells when to come back; null where none is promised."""
     fail_fast_within: DurationNs = NS_PER_SECOND // 4
     """How long a rejection may take at the most."""
+    state: CircuitState | None = None
+    """The gauge of its state; null where there is none."""
 
 
 class LockMetrics(Declared):
@@ -164,6 +179,8 @@ class MetricsPolicy(Declared):
     """Labels, in the target's words, that select the series to compare, such as `service: gateway`."""
     uncounted: tuple[str, ...] = ()
     """Routes that are no traffic and must not be counted, such as /health."""
+    survives_restart: bool = False
+    """Counts outlive a restart of the gateway, as those of several workers do that keep them in shared files."""
     exclusive: bool = False
     """Nobody else sends requests to the target during a run, so every count beyond ours is wrong."""
     durations: str | None = None

@@ -106,6 +106,43 @@ def test_an_open_circuit_is_on_record_and_costs_what_any_answer_costs() -> None:
     assert outcome(circuits.judge_open(nothing("TC-INT-005", TARGET, facts=CLOSED))) is Outcome.INCONCLUSIVE
 
 
+def gauged(served: list[float], opened: list[float], **more: Any) -> Any:
+    """What six looks at the gauge of the order service's circuit showed on each side of its opening."""
+
+    def reading(label: str, i: int, value: float) -> Reading:
+        samples = (
+            Sample("circuit_breaker_state", {"service": "order"}, value),
+            Sample("circuit_breaker_state", {"service": "user"}, 0),
+        )
+        return Reading("gateway", f"{label} {i}", S, S, samples)
+
+    looks = [("served", i, value) for i, value in enumerate(served)]
+    looks += [("open", i, value) for i, value in enumerate(opened)]
+    tape = Tape("TC-INT-005")
+    tape.edge(Edge.APPLYING, "order")
+    tape.edge(Edge.APPLIED, "order")
+    tape.add("failing", 502, 5, operation="orders")
+    tape.add("open", 503, more.get("rejected", 100), operation="orders", body=OPEN, source="127.64.0.2")
+    tape.edge(Edge.UNDOING, "order")
+    tape.edge(Edge.UNDONE, "order")
+    ledgers = Ledgers(tuple(reading(*look) for look in looks))
+    found = circuits.judge_open(tape.evidence(TARGET, facts=CLOSED, ledgers=ledgers))
+    return [one for one in found if one.rule == "mon.stale_gauge"]
+
+
+def test_the_gauge_of_a_circuit_follows_its_state_in_every_worker() -> None:
+    assert outcome(gauged([0] * 6, [1] * 6)) is Outcome.PASS
+    assert outcome(gauged([0, 0, 2, 0, 0, 0], [1, 2, 1, 1, 1, 2])) is Outcome.PASS
+    assert outcome(gauged([0] * 6, [0] * 6)) is Outcome.FAIL
+    assert outcome(gauged([0] * 6, [1, 1, 1, 1, 0, 1])) is Outcome.FAIL
+    assert outcome(gauged([1] * 6, [1] * 6)) is Outcome.FAIL
+
+
+def test_a_gauge_that_was_not_there_or_a_circuit_that_never_opened_says_nothing() -> None:
+    assert outcome(gauged([0] * 6, [])) is Outcome.INCONCLUSIVE
+    assert outcome(gauged([0] * 6, [0] * 6, rejected=0)) is Outcome.INCONCLUSIVE
+
+
 def stored(*, during: int = 503, held: bool = True, locked: int = 200) -> Any:
     tape = Tape("TC-INT-006")
     tape.edge(Edge.APPLYING, "redis")

@@ -31,6 +31,7 @@ from proofload.record.ledger import AuditEntry
 _OVER = 10
 _GOOD = 3
 _BURSTS = 3
+_LOOKS = 6
 OPENED = "circuit_opened"
 REJECTED, CONTENDED, SEEN_OPEN, RECORDED = (
     "int.rejections_seen",
@@ -38,6 +39,7 @@ REJECTED, CONTENDED, SEEN_OPEN, RECORDED = (
     "int.open_circuit_seen",
     "int.opening_not_on_record",
 )
+STALE = "mon.stale_gauge"
 
 
 def _limited(target: Target) -> tuple[CircuitBreakerPolicy, RateLimitPolicy] | None:
@@ -155,14 +157,22 @@ async def drive_open(lab: Lab) -> None:
     async with lab.fault(policy.service, "stop", FAULT_NS), lab.silence():
         lab.begin_audit()
         await lab.read_services("before")
+        await _look(lab, "served")
         lab.doing(f"opening the circuit of {policy.service}")
         await lab.run(lab.steps("failing", call(policy, policy.failures + 3), account=account, source=lab.source()))
         lab.doing("calling the open circuit beyond a whole allowance")
         spend = lab.steps("open", call(policy, allowance(limit) + _OVER), account=account, source=lab.source())
         await lab.run(spend)
+        await _look(lab, "open")
         await books.settle_books(lab)
         await lab.read_services("after")
         books.read_audit(lab)
+
+
+async def _look(lab: Lab, label: str) -> None:
+    """Read the pages several times: each of several workers may show what it alone believes."""
+    for i in range(_LOOKS):
+        await lab.read_services(f"{label} {i}")
 
 
 def judge_open(evidence: Evidence) -> list[Finding]:
@@ -178,7 +188,36 @@ def judge_open(evidence: Evidence) -> list[Finding]:
     told = held(SEEN_OPEN, f"{seen} calls met the open circuit", examined=seen, needed=limit.limit // 2)
     scene = Scene(limit, evidence.history, evidence.anchor, admitted_statuses=frozenset({policy.status_when_open}))
     admitted = judge_admission(scene, rows) if seen else []
-    return delivered(evidence, [*admitted, *books.counted(evidence), _opening(evidence, seen), told])
+    own = [_opening(evidence, seen), *_gauge(evidence, policy, seen)]
+    return delivered(evidence, [*admitted, *books.counted(evidence), *own, told])
+
+
+def _gauge(evidence: Evidence, policy: CircuitBreakerPolicy, seen: int) -> list[Finding]:
+    """Return whether the gauge followed: not open while calls were served, not closed while they met an open circuit.
+
+    Until the service is back no trial can succeed, so what opened cannot have closed when the page was read.
+    """
+    declared = policy.state
+    if declared is None:
+        return []
+    name = f"{declared.gauge} of {policy.service}"
+    told: dict[str, list[float]] = {}
+    for label in ("served", "open"):
+        readings = [evidence.ledgers.reading(f"{label} {i}", "gateway") for i in range(_LOOKS)]
+        found = [list(one.of(declared.gauge, declared.only)) for one in readings if one is not None]
+        if not found or not all(found):
+            why = next((one.error for one in readings if one is not None and one.error), "no such series")
+            return [Finding(STALE, Outcome.INCONCLUSIVE, f"{name} could not be read: {why}")]
+        told[label] = sorted({sample.value for samples in found for sample in samples})
+    if not seen:
+        return [Finding(STALE, Outcome.INCONCLUSIVE, "the circuit was not seen to be open, so its gauge says nothing")]
+    served, opened = (" or ".join(f"{value:g}" for value in told[label]) for label in ("served", "open"))
+    says = f"{name} was {served} while calls were served and {opened} while {seen} calls met the open circuit"
+    if declared.open in told["served"] or declared.closed in told["open"]:
+        shown = (f"closed is {declared.closed:g}, open is {declared.open:g}; each page was read {_LOOKS} times",)
+        look = "who sets the gauge at a change of state, and whether every worker shows the state that all share"
+        return [Finding(STALE, Outcome.FAIL, says, 2 * _LOOKS, 2, shown=shown, look_at=look)]
+    return [held(STALE, says, examined=2 * _LOOKS, needed=2)]
 
 
 def _opening(evidence: Evidence, seen: int) -> Finding:

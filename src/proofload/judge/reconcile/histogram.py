@@ -50,7 +50,8 @@ def judge_histogram(
     edges = _increments(name + "_bucket", before, after, where, edge=True)
     counted = sum(counts.values())
     findings = [_count(name, int(surely.sum()), maybe, counted, exclusive, error_bound)]
-    if edges:
+    if edges and findings[0].outcome is not Outcome.FAIL:
+        # With too many or too few observations, there may be more or fewer of them above any edge.
         findings.append(_slower(name, service, maybe, edges, exclusive))
     return findings
 

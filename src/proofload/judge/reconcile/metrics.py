@@ -114,7 +114,7 @@ def judge_metrics(
         for key in keys
     ]
     return [
-        _monotonic(diff, faults, readings),
+        _monotonic(diff, faults, readings, policy.survives_restart),
         *_compare(policy, lines, diff, needed),
         _raw_paths(diff),
         _others(diff, places, lines, policy, foreign),
@@ -131,21 +131,25 @@ def _unreadable(readings: Sequence[Reading]) -> str:
     return ""
 
 
-def _monotonic(diff: CounterDiff, faults: Sequence[FaultSpan], readings: Sequence[Reading]) -> Finding:
+def _monotonic(
+    diff: CounterDiff, faults: Sequence[FaultSpan], readings: Sequence[Reading], survives_restart: bool
+) -> Finding:
     rule = "mon.not_monotonic"
     if not diff.resets:
         return held(rule, "no counter fell between readings", examined=len(readings), needed=2)
     says = f"{len(diff.resets)} counters fell between readings"
     first_ns, last_ns = readings[0].asked_ns, readings[-1].answered_ns
     during = [fault for fault in faults if fault.wide_from_ns <= last_ns and fault.wide_to_ns >= first_ns]
-    if diff.restarted or during:
+    if (diff.restarted or during) and not survives_restart:
         why = f"the fault {during[0].fault} on {during[0].service}" if during else "a process started anew"
         told = f"{says} since {why}: what was counted before is lost to us"
         return Finding(rule, Outcome.INCONCLUSIVE, told, len(readings), 2, shown=diff.resets[:5])
     return Finding(
         rule,
         Outcome.FAIL,
-        f"{says}, though no process started anew",
+        f"{says}, though counts are promised to outlive a restart"
+        if survives_restart
+        else f"{says}, though no process started anew",
         len(readings),
         2,
         shown=diff.resets[:5],

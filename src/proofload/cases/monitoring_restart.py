@@ -1,0 +1,96 @@
+"""TC-MON-005: what was counted outlives a restart of the gateway, where that is promised."""
+
+from __future__ import annotations
+
+from proofload.cases.case import Case, Category, Priority
+from proofload.cases.lab import Lab
+from proofload.cases.latency_levels import GATEWAY
+from proofload.cases.latency_shapes import missing_start, read_of
+from proofload.cases.limits import polite_count
+from proofload.cases.reading import delivered
+from proofload.core.units import NS_PER_SECOND
+from proofload.judge.evidence import Evidence
+from proofload.judge.reconcile import Foreign, Route, judge_metrics
+from proofload.judge.verdict import Finding, Outcome
+from proofload.plan.target import Target
+from proofload.record.fault_edge import spans
+
+_CLIENTS, _EACH = 3, 25
+_LEASE_NS = 20 * NS_PER_SECOND
+_SETTLES_NS = NS_PER_SECOND + NS_PER_SECOND // 10
+_LABELS = ("before", "between", "after")
+_COUNTED = ("mon.not_monotonic", "mon.missing", "mon.altered")
+
+
+def missing(target: Target) -> str:
+    """Return why counts can't be followed over a restart, or nothing."""
+    policy = target.policies.metrics
+    if policy is None or policy.url is None:
+        return "the target declares no metrics page (policies.metrics.url)"
+    if not policy.survives_restart:
+        return "the target does not promise that counts outlive a restart (policies.metrics.survives_restart)"
+    return missing_start(target)
+
+
+async def drive_restart(lab: Lab) -> None:
+    """Have requests counted, restart the gateway, have more counted; read the page before, between and after."""
+    name = read_of(lab.target)
+    accounts = await lab.accounts(_CLIENTS)
+    each = polite_count(lab.target, _EACH)
+    async with lab.silence():
+        await lab.read_services(_LABELS[0])
+        await lab.run(lab.crowd("first", name, _CLIENTS, each, accounts=accounts, sources=lab.sources(_CLIENTS)))
+        await lab.wait_until_ns(lab.clock.now_ns() + _SETTLES_NS, "the last counts to be written")
+        await lab.read_services(_LABELS[1])
+        async with lab.fault(GATEWAY, "stop", _LEASE_NS):
+            lab.doing("restarting the gateway")
+        await lab.run(lab.crowd("then", name, _CLIENTS, each, accounts=accounts, sources=lab.sources(_CLIENTS)))
+        await lab.wait_until_ns(lab.clock.now_ns() + _SETTLES_NS, "the last counts to be written")
+        await lab.read_services(_LABELS[2])
+
+
+def judge_restart(evidence: Evidence) -> list[Finding]:
+    """TC-MON-005: no counter fell over the restart, and none of the requests on either side of it is missing."""
+    policy = evidence.target.policies.metrics
+    assert policy is not None
+    proven = [span for span in spans(evidence.edges) if span.service == GATEWAY and span.held and span.mended]
+    if not proven:
+        says = "the gateway was not seen to be restarted, so nothing is known of its counts over a restart"
+        return delivered(evidence, [Finding(_COUNTED[0], Outcome.INCONCLUSIVE, says)])
+    readings = [one for label in _LABELS if (one := evidence.ledgers.reading(label, GATEWAY)) is not None]
+    operations = {
+        name: Route(one.route or one.path.split("?")[0], one.method) for name, one in evidence.target.operations.items()
+    }
+    found = judge_metrics(
+        policy,
+        evidence.history,
+        readings,
+        operations=operations,
+        where=policy.only,
+        foreign=Foreign(exclusive=policy.exclusive),
+        faults=proven,
+        needed=2 * _CLIENTS,
+    )
+    return delivered(evidence, [one for one in found if one.rule in _COUNTED])
+
+
+CASES = (
+    Case(
+        id="TC-MON-005",
+        title="Counts over a restart",
+        category=Category.MONITORING,
+        priority=Priority.MEDIUM,
+        phase=4,
+        purpose="A deployment takes nothing back of what was counted, where that is promised.",
+        sends="reads by several clients, before and after the gateway was stopped and started, in silence",
+        passes_when="no counter fell, and every answer on both sides of the restart was counted",
+        read_fail="the finding names the counters that fell, or the answers that are missing",
+        least_evidence="a restart that was seen by a probe, and a few answers on both sides of it",
+        needs=("policies.metrics.survives_restart", "faults.gateway", "services.gateway.health"),
+        missing=missing,
+        expected_ns=lambda _: 10 * NS_PER_SECOND,
+        drive=drive_restart,
+        judge=judge_restart,
+        disturbs=frozenset({"everything"}),
+    ),
+)
