@@ -30,6 +30,7 @@ from proofload.report.grafana import BOARDS, shipped
 from proofload.report.grafana.build import build
 from proofload.stack import Stack
 
+_RUNS = 3
 DEPLOY = Path(__file__).parents[3] / "deploy"
 EXPRESSIONS = [
     (board.name, panel.title, expression)
@@ -93,9 +94,14 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
             before = dict(os.environ)
             os.environ.update(system.environ("3"))
             try:
-                result = proofload(
-                    "run", "TC-RL-001", "TC-CB-001", "TC-LOCK-001", "--target", target, "--json", cwd=folder
-                )
+                # On a busy machine the circuit's case may give up before it breaks anything; then there is no fault
+                # to be seen, and the run is made again.
+                for _ in range(_RUNS):
+                    result = proofload(
+                        "run", "TC-RL-001", "TC-CB-001", "TC-LOCK-001", "--target", target, "--json", cwd=folder
+                    )
+                    if result.outcomes().get("TC-CB-001") == "PASS":
+                        break
             finally:
                 for name in system.environ("3"):
                     os.environ.pop(name, None)
@@ -103,7 +109,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
             # Verdicts are not what this is about, but every case must have driven to its end.
             assert result.status in (0, 11), result.out + result.err
             assert "SKIPPED" not in result.outcomes().values(), result.out
-            yield stack.prometheus.url, _run_of(stack.prometheus.url)
+            assert result.outcomes()["TC-CB-001"] == "PASS", result.out
+            yield stack.prometheus.url, _run_of(stack.prometheus.url, Path(result.json["bundle"]).name[-8:])
 
 
 async def _scraped(url: str) -> None:
@@ -115,12 +122,12 @@ async def _scraped(url: str) -> None:
         await asyncio.sleep(0.2)
 
 
-def _run_of(url: str) -> str:
+def _run_of(url: str, run: str) -> str:
     server = Prometheus(url, SystemClock())
 
     async def look() -> str:
         deadline = time.monotonic() + 20
-        while not (found := await server.query("proofload_run_finished == 1")):
+        while not (found := await server.query(f'proofload_run_finished{{run="{run}"}} == 1')):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.2)
         return found[0].labels["run"]
@@ -128,9 +135,6 @@ def _run_of(url: str) -> str:
     return asyncio.run(look())
 
 
-@pytest.mark.xfail(
-    reason="the panel of faults in force finds no series since the last landings; see issue 7", strict=False
-)
 def test_every_expression_of_every_panel_finds_series_after_a_real_run(ran: tuple[str, str]) -> None:
     url, run = ran
     server = Prometheus(url, SystemClock())
