@@ -1,10 +1,11 @@
 """Run every defect of the reference system against the cases, and print who caught what and who cried wolf.
 
-    scripts/defects.py [ID or prefix …] [--honest N] [--write] [--jobs N] [--alone] [--again]
+    scripts/defects.py [ID or prefix …] [--monitoring] [--honest N] [--write] [--jobs N] [--alone] [--again]
 
 Each defect runs with the case named for it and one witness of every other control, at a fast pace. The named case must
 FAIL, no witness of another control may, unless `CONSEQUENCES` says why it must. Rows are kept in runs/defects.jsonl as
 they come, so an interrupted run goes on where it stopped (--again starts over). --alone leaves the witnesses out.
+--monitoring starts a Prometheus beside the system, and counts as caught only what is seen in that server.
 --honest runs the nine cases N times on the honest system as well, where no verdict may be FAIL or ERROR.
 --write puts the tables into docs/detection.md. Exit status 0 when all were caught and nobody cried wolf.
 """
@@ -25,6 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from proofload.cases.books import AT_SERVER
 from proofload.suite.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parent.parent
@@ -108,7 +110,7 @@ def main() -> int:
     rows = [row for row in known.values() if row.defect in {one["id"] for one in chosen}]
     began = time.monotonic()
     with ThreadPoolExecutor(options.jobs) as pool:
-        for done, row in enumerate(pool.map(lambda one: _run(one, options.alone), todo), 1):
+        for done, row in enumerate(pool.map(lambda one: _run(one, options), todo), 1):
             rows.append(row)
             _keep(row, KEPT)
             left_s = (time.monotonic() - began) / done * (len(todo) - done)
@@ -131,6 +133,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run every defect of the reference system against the cases.")
     parser.add_argument("defects", nargs="*", help="ids or prefixes, such as rl. or lock.none; all where none is named")
+    parser.add_argument("--monitoring", action="store_true", help="count what a Prometheus server shows, alone")
     parser.add_argument("--honest", type=int, default=0, metavar="N", help="run the honest system N times as well")
     parser.add_argument("--write", action="store_true", help="write docs/detection.md")
     parser.add_argument("--jobs", type=int, default=2, help="how many systems run side by side")
@@ -139,14 +142,15 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(defect: dict[str, Any], alone: bool) -> Row:
+def _run(defect: dict[str, Any], options: argparse.Namespace, *, again: bool = False) -> Row:
     case = defect["failing_case"]
     if case not in CATALOGUE:
         return Row(defect["id"], case, "no such case")
     began = time.monotonic()
-    witnesses = [] if alone else _witnesses(defect["id"])
+    witnesses = [] if again or options.alone or options.monitoring else _witnesses(defect["id"])
+    more = ["--monitoring"] if options.monitoring else []
     try:
-        verdicts = _demo(case, *witnesses, "--defect", defect["id"])
+        verdicts = _demo(case, *witnesses, "--defect", defect["id"], *more)
     except subprocess.TimeoutExpired:
         return Row(defect["id"], case, "timed out", took_s=time.monotonic() - began, commit=_commit())
     except (ValueError, KeyError):
@@ -155,10 +159,18 @@ def _run(defect: dict[str, Any], alone: bool) -> Row:
     if verdicts[case]["outcome"] != "FAIL" and witnesses:
         # What is broken for one is broken for all: a witness may have met the defect first, and left nothing to see.
         beside = verdicts[case]["outcome"]
-        row = _run(defect, alone=True)
+        row = _run(defect, options, again=True)
         return replace(row, witnesses=said, beside=beside, took_s=time.monotonic() - began)
     took_s = time.monotonic() - began
+    if options.monitoring:
+        there = [one for one in verdicts[case]["findings"] if one["says"].startswith(AT_SERVER)]
+        verdicts[case] = {**verdicts[case], "findings": there, "outcome": _worst(there)}
     return Row(defect["id"], case, verdicts[case]["outcome"], _broken(verdicts[case]), said, took_s, _commit())
+
+
+def _worst(findings: Sequence[dict[str, Any]]) -> str:
+    """Return FAIL where one of the findings is; else nothing was seen."""
+    return "FAIL" if any(one["outcome"] == "FAIL" for one in findings) else "not seen"
 
 
 def _demo(*arguments: str) -> dict[str, Any]:

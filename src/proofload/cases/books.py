@@ -14,6 +14,8 @@ from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.target import Target
 
 _SETTLES_NS = NS_PER_SECOND + NS_PER_SECOND // 10
+AT_SERVER = "at the Prometheus server: "
+"""How a finding begins that rests on what the Prometheus server holds, not on the target's own page."""
 READ_AT = "audit_read_ns"
 """The fact that tells when the audit log was read to its end."""
 _COUNTED = ("mon.missing", "mon.altered")

@@ -24,7 +24,7 @@ from proofload.drive.faults.lease import Lease, lease
 from proofload.drive.observe.audit_file import AuditFiles
 from proofload.drive.observe.loki import Loki
 from proofload.drive.observe.metrics import read_metrics
-from proofload.drive.observe.prometheus import Prometheus
+from proofload.drive.observe.prometheus import Prometheus, exactly
 from proofload.plan.target import Target
 from proofload.plan.workload import AnyWorkload, Burst, PerUserIterations, Script
 from proofload.plan.workload import Sequence as Steps
@@ -250,7 +250,12 @@ class Lab:
         if policy is None or server is None:
             return
         self.doing("waiting for the next scrape by Prometheus")
-        reading = await server.fresh(policy.requests_total, policy.only, source="prometheus", label=label)
+        also = [
+            exactly((one.state.gauge,), one.state.only) for one in self.target.policies.circuit_breaker if one.state
+        ]
+        if policy.durations:
+            also.append(exactly((f"{policy.durations}_count", f"{policy.durations}_bucket"), policy.only))
+        reading = await server.fresh(policy.requests_total, policy.only, source="prometheus", label=label, also=also)
         self._readings.append(reading)
 
     def loki(self) -> Loki | None:

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from proofload.cases import monitoring_freshness, monitoring_logs, monitoring_restart
+from proofload.cases.books import AT_SERVER
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
 from proofload.cases.limits import allowance, gateway_limit
@@ -150,10 +151,11 @@ def _by_server(evidence: Evidence, policy: MetricsPolicy, foreign: Foreign) -> l
     readings = [reading for reading in found if reading is not None]
     if not readings:
         return []
-    return [
-        replace(finding, says=f"at the Prometheus server: {finding.says}")
-        for finding in _compared(evidence, policy, readings, foreign)
+    found_there = [
+        *_compared(evidence, policy, readings, foreign),
+        *_timed(evidence, policy, readings[0], readings[-1]),
     ]
+    return [replace(finding, says=f"{AT_SERVER}{finding.says}") for finding in found_there]
 
 
 def _readable(target: Target) -> list[str]:

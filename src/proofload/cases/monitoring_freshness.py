@@ -108,11 +108,8 @@ async def _counted(lab: Lab, server: Prometheus, name: str) -> int:
     }
     now = sum(one.value for one in await server.query(selector(policy.requests_total, route)))
     before = lab.ledgers().reading("before", "prometheus")
-    was = sum(
-        one.value
-        for one in (before.samples if before else ())
-        if all(one.labels.get(label) == value for label, value in route.items())
-    )
+    stem = policy.requests_total.removesuffix("_total")
+    was = sum(before.total(one, route) for one in (stem, f"{stem}_total")) if before else 0
     return round(now - was)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+from proofload.cases.books import AT_SERVER
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
 from proofload.cases.latency_levels import GATEWAY
@@ -12,8 +16,9 @@ from proofload.core.units import NS_PER_SECOND
 from proofload.judge.evidence import Evidence
 from proofload.judge.reconcile import Foreign, Route, judge_metrics
 from proofload.judge.verdict import Finding, Outcome
+from proofload.plan.policies import MetricsPolicy
 from proofload.plan.target import Target
-from proofload.record.fault_edge import spans
+from proofload.record.fault_edge import FaultSpan, spans
 
 _CLIENTS, _EACH = 3, 25
 _LEASE_NS = 20 * NS_PER_SECOND
@@ -38,15 +43,20 @@ async def drive_restart(lab: Lab) -> None:
     accounts = await lab.accounts(_CLIENTS)
     each = polite_count(lab.target, _EACH)
     async with lab.silence():
-        await lab.read_services(_LABELS[0])
+        await _read(lab, _LABELS[0])
         await lab.run(lab.crowd("first", name, _CLIENTS, each, accounts=accounts, sources=lab.sources(_CLIENTS)))
         await lab.wait_until_ns(lab.clock.now_ns() + _SETTLES_NS, "the last counts to be written")
-        await lab.read_services(_LABELS[1])
+        await _read(lab, _LABELS[1])
         async with lab.fault(GATEWAY, "stop", _LEASE_NS):
             lab.doing("restarting the gateway")
         await lab.run(lab.crowd("then", name, _CLIENTS, each, accounts=accounts, sources=lab.sources(_CLIENTS)))
         await lab.wait_until_ns(lab.clock.now_ns() + _SETTLES_NS, "the last counts to be written")
-        await lab.read_services(_LABELS[2])
+        await _read(lab, _LABELS[2])
+
+
+async def _read(lab: Lab, label: str) -> None:
+    await lab.read_services(label)
+    await lab.read_prometheus(label)
 
 
 def judge_restart(evidence: Evidence) -> list[Finding]:
@@ -57,21 +67,28 @@ def judge_restart(evidence: Evidence) -> list[Finding]:
     if not proven:
         says = "the gateway was not seen to be restarted, so nothing is known of its counts over a restart"
         return delivered(evidence, [Finding(_COUNTED[0], Outcome.INCONCLUSIVE, says)])
-    readings = [one for label in _LABELS if (one := evidence.ledgers.reading(label, GATEWAY)) is not None]
+    found = _compared(evidence, policy, GATEWAY, proven)
+    if evidence.ledgers.reading(_LABELS[0], "prometheus") is not None:
+        there = _compared(evidence, policy, "prometheus", proven)
+        found += [replace(finding, says=f"{AT_SERVER}{finding.says}") for finding in there]
+    return delivered(evidence, found)
+
+
+def _compared(evidence: Evidence, policy: MetricsPolicy, source: str, faults: Sequence[FaultSpan]) -> list[Finding]:
     operations = {
         name: Route(one.route or one.path.split("?")[0], one.method) for name, one in evidence.target.operations.items()
     }
     found = judge_metrics(
         policy,
         evidence.history,
-        readings,
+        [one for label in _LABELS if (one := evidence.ledgers.reading(label, source)) is not None],
         operations=operations,
         where=policy.only,
         foreign=Foreign(exclusive=policy.exclusive),
-        faults=proven,
+        faults=faults,
         needed=2 * _CLIENTS,
     )
-    return delivered(evidence, [one for one in found if one.rule in _COUNTED])
+    return [one for one in found if one.rule in _COUNTED]
 
 
 CASES = (

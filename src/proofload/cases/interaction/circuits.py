@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from proofload.cases import books
@@ -157,6 +160,7 @@ async def drive_open(lab: Lab) -> None:
     async with lab.fault(policy.service, "stop", FAULT_NS), lab.silence():
         lab.begin_audit()
         await lab.read_services("before")
+        await lab.read_prometheus("served")
         await _look(lab, "served")
         lab.doing(f"opening the circuit of {policy.service}")
         await lab.run(lab.steps("failing", call(policy, policy.failures + 3), account=account, source=lab.source()))
@@ -164,6 +168,7 @@ async def drive_open(lab: Lab) -> None:
         spend = lab.steps("open", call(policy, allowance(limit) + _OVER), account=account, source=lab.source())
         await lab.run(spend)
         await _look(lab, "open")
+        await lab.read_prometheus("open")
         await books.settle_books(lab)
         await lab.read_services("after")
         books.read_audit(lab)
@@ -188,11 +193,17 @@ def judge_open(evidence: Evidence) -> list[Finding]:
     told = held(SEEN_OPEN, f"{seen} calls met the open circuit", examined=seen, needed=limit.limit // 2)
     scene = Scene(limit, evidence.history, evidence.anchor, admitted_statuses=frozenset({policy.status_when_open}))
     admitted = judge_admission(scene, rows) if seen else []
-    own = [_opening(evidence, seen), *_gauge(evidence, policy, seen)]
+    pages = {label: [f"{label} {i}" for i in range(_LOOKS)] for label in ("served", "open")}
+    own = [_opening(evidence, seen), *_gauge(evidence, policy, seen, "gateway", pages)]
+    if evidence.ledgers.reading("open", "prometheus") is not None:
+        there = _gauge(evidence, policy, seen, "prometheus", {label: [label] for label in pages})
+        own += [replace(finding, says=f"{books.AT_SERVER}{finding.says}") for finding in there]
     return delivered(evidence, [*admitted, *books.counted(evidence), *own, told])
 
 
-def _gauge(evidence: Evidence, policy: CircuitBreakerPolicy, seen: int) -> list[Finding]:
+def _gauge(
+    evidence: Evidence, policy: CircuitBreakerPolicy, seen: int, source: str, looks: Mapping[str, Sequence[str]]
+) -> list[Finding]:
     """Return whether the gauge followed: not open while calls were served, not closed while they met an open circuit.
 
     Until the service is back no trial can succeed, so what opened cannot have closed when the page was read.
@@ -202,22 +213,22 @@ def _gauge(evidence: Evidence, policy: CircuitBreakerPolicy, seen: int) -> list[
         return []
     name = f"{declared.gauge} of {policy.service}"
     told: dict[str, list[float]] = {}
-    for label in ("served", "open"):
-        readings = [evidence.ledgers.reading(f"{label} {i}", "gateway") for i in range(_LOOKS)]
+    for when, labels in looks.items():
+        readings = [evidence.ledgers.reading(label, source) for label in labels]
         found = [list(one.of(declared.gauge, declared.only)) for one in readings if one is not None]
         if not found or not all(found):
             why = next((one.error for one in readings if one is not None and one.error), "no such series")
             return [Finding(STALE, Outcome.INCONCLUSIVE, f"{name} could not be read: {why}")]
-        told[label] = sorted({sample.value for samples in found for sample in samples})
+        told[when] = sorted({sample.value for samples in found for sample in samples})
     if not seen:
         return [Finding(STALE, Outcome.INCONCLUSIVE, "the circuit was not seen to be open, so its gauge says nothing")]
-    served, opened = (" or ".join(f"{value:g}" for value in told[label]) for label in ("served", "open"))
+    served, opened = (" or ".join(f"{value:g}" for value in told[when]) for when in looks)
     says = f"{name} was {served} while calls were served and {opened} while {seen} calls met the open circuit"
     if declared.open in told["served"] or declared.closed in told["open"]:
-        shown = (f"closed is {declared.closed:g}, open is {declared.open:g}; each page was read {_LOOKS} times",)
+        shown = (f"closed is {declared.closed:g}, open is {declared.open:g}; it was read {len(looks['open'])} times",)
         look = "who sets the gauge at a change of state, and whether every worker shows the state that all share"
-        return [Finding(STALE, Outcome.FAIL, says, 2 * _LOOKS, 2, shown=shown, look_at=look)]
-    return [held(STALE, says, examined=2 * _LOOKS, needed=2)]
+        return [Finding(STALE, Outcome.FAIL, says, sum(map(len, looks.values())), 2, shown=shown, look_at=look)]
+    return [held(STALE, says, examined=sum(map(len, looks.values())), needed=2)]
 
 
 def _opening(evidence: Evidence, seen: int) -> Finding:

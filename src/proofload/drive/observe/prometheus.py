@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,8 +75,12 @@ class Prometheus:
         """Return what the server knows of a metric: `type`, `help`, `unit`."""
         return tuple((await self._get("metadata", {"metric": metric})).get(metric, ()))
 
-    async def fresh(self, metric: str, where: Mapping[str, str], *, source: str, label: str) -> Reading:
+    async def fresh(
+        self, metric: str, where: Mapping[str, str], *, source: str, label: str, also: Sequence[str] = ()
+    ) -> Reading:
         """Return the raw counters at a scrape that began after this call; the reading's interval holds that scrape.
+
+        `also` are selectors of further series, such as those of a histogram or a gauge, read as of the same scrape.
 
         No clock is compared with the server's: a series counts once its sample is newer, by the server's own clock,
         than the moment in which the server was first asked. A series that the server has dropped (staleness) is not
@@ -84,12 +88,14 @@ class Prometheus:
         """
         asked_ns = self._clock.now_ns()
         try:
-            samples = await self._after_next_scrape(metric, where, asked_ns)
+            samples = await self._after_next_scrape(metric, where, asked_ns, also)
         except ToolError as error:
             return Reading(source, label, asked_ns, self._clock.now_ns(), (), str(error))
         return Reading(source, label, asked_ns, self._clock.now_ns(), samples)
 
-    async def _after_next_scrape(self, metric: str, where: Mapping[str, str], asked_ns: int) -> tuple[Sample, ...]:
+    async def _after_next_scrape(
+        self, metric: str, where: Mapping[str, str], asked_ns: int, also: Sequence[str]
+    ) -> tuple[Sample, ...]:
         patience_ns = await self._patience_ns()
         # Both times are the server's own: that of its question-answering, and that which it gave to its samples.
         since_s = (await self.query("time()"))[0].value + _ALIGNED_S
@@ -105,11 +111,13 @@ class Prometheus:
         passed_s = math.ceil((self._clock.now_ns() - asked_ns) / NS_PER_SECOND) + _SLACK_S
         counters = await self.query(f"{selector(metric, where)}[{passed_s}s]")
         alive = {_key(one.labels): one for one in counters if _key(one.labels) in at}
-        starts = await self.query(START_TIME)
+        further = list(await self.query(START_TIME))
+        for text in also:
+            further += await self.query(f"{text}[{passed_s}s]")
         instances = {one.labels.get("instance") for one in alive.values()}
         return tuple(
             Sample(one.labels.get("__name__", metric), _bare(one.labels), one.value)
-            for one in (*alive.values(), *(one for one in starts if one.labels.get("instance") in instances))
+            for one in (*alive.values(), *(one for one in further if one.labels.get("instance") in instances))
         )
 
     async def _scraped_at(self, metric: str, where: Mapping[str, str]) -> dict[_Key, float]:
@@ -145,6 +153,16 @@ def selector(metric: str, where: Mapping[str, str]) -> str:
     names = "|".join(re.escape(name) for name in (stem, f"{stem}_total"))
     labels = [f'__name__=~"{_quoted(names)}"', *(f'{name}="{_quoted(value)}"' for name, value in sorted(where.items()))]
     return "{" + ",".join(labels) + "}"
+
+
+def exactly(names: Iterable[str], where: Mapping[str, str]) -> str:
+    """Return the PromQL selector of series under these very names.
+
+    >>> exactly(["d_count", "d_bucket"], {"service": "gateway"})
+    '{__name__=~"d_count|d_bucket",service="gateway"}'
+    """
+    labels = [f'__name__=~"{_quoted("|".join(re.escape(name) for name in names))}"']
+    return "{" + ",".join([*labels, *(f'{name}="{_quoted(value)}"' for name, value in sorted(where.items()))]) + "}"
 
 
 def _quoted(text: str) -> str:
