@@ -69,12 +69,12 @@ def _up(given: argparse.Namespace) -> int:
     # prometheus_client decides when it is first imported whether values live in files; workers name their own folder.
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.gettempdir())
     # Only this command pays for the frameworks.
-    from ordersystem.defects.registry import UnknownDefectError, parts_with
+    from ordersystem.defects.registry import DefectsCollideError, UnknownDefectError, parts_with
     from ordersystem.supervisor.up import System
 
     try:
         parts = parts_with(given.defect)
-    except UnknownDefectError as error:
+    except (UnknownDefectError, DefectsCollideError) as error:
         raise StartError(str(error)) from error
     system = System(given.dir.resolve(), parts, dict(os.environ), given.gateway_port)
     ready = system.layout.folder / "ready.json"

@@ -124,6 +124,7 @@ def test_status_and_logs_are_printed(shared, capsys):
     ("arguments", "settings", "said"),
     [
         (["--defect", "rl.nonsense"], {}, "--defect: got 'rl.nonsense'"),
+        (["--defect", "lock.not_released_on_error", "--defect", "lock.contention_not_counted"], {}, "user.user_locks"),
         ([], {"GATEWAY_RATE_LIMIT": "many"}, "GATEWAY_RATE_LIMIT: got 'many', expected a whole number"),
         ([], {"GATEWAY_RATE_WINDOW": "-1"}, "GATEWAY_RATE_WINDOW: got '-1'"),
         ([], {"REDIS_URL": "redis://127.0.0.1:1/0"}, "REDIS_URL: no Redis answers"),
