@@ -22,6 +22,7 @@ from proofload.judge.rate_limit import (
 )
 from proofload.judge.verdict import Outcome, worst
 from proofload.plan.policies import RateLimitPolicy
+from proofload.record.exchange import Ending, Exchange, Fault
 from proofload.record.fault_edge import FaultSpan
 from proofload.record.history import History
 
@@ -270,3 +271,43 @@ def test_excused_spans_accuse_nobody_of_what_happened_in_them():
     span = FaultSpan("stop", "redis", 0, 0, 1 << 60, 1 << 60, held=True, mended=True)
     found = judge_admission(scene(history, excused=(span,)), every(history))
     assert worst(one.outcome for one in found) is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("pattern", ["sequence", "burst", "sequence_then_reset", "saturating", "two_keys"])
+@pytest.mark.parametrize("cut", [1, 3, 10, 15])
+def test_an_honest_limiter_is_not_accused_where_its_windows_began_before_we_looked(pattern, cut):
+    history = world(pattern)
+    found = judge_admission(scene(history, fresh=False), every(history)[cut:])
+    assert [one for one in found if one.outcome is Outcome.FAIL] == []
+
+
+@pytest.mark.parametrize("admitted", [2 * LIMIT, 2 * LIMIT + 1, 5 * LIMIT])
+def test_more_than_two_windows_hold_is_too_much_wherever_windows_begin(admitted):
+    step = WINDOW // (6 * LIMIT)
+    rows = [
+        Exchange(
+            i,
+            "w",
+            "read",
+            0,
+            "127.0.0.1",
+            0,
+            *(i * step,) * 2,
+            *(i * step + MS,) * 2,
+            Ending.ANSWERED,
+            Fault.NONE,
+            200,
+            0,
+            0,
+            "",
+        )
+        for i in range(admitted)
+    ]
+    history = History.of(rows)
+    found = judge_admission(scene(history, fresh=False), every(history))
+    expected = Outcome.FAIL if admitted > 2 * LIMIT else Outcome.INCONCLUSIVE
+    assert outcome(found, "rl.over_admission") is expected
+    if expected is Outcome.FAIL:
+        (over,) = [one for one in found if one.rule == "rl.over_admission"]
+        assert len(over.rows) == 2 * LIMIT + 1
+        assert "two at the most" in over.says

@@ -174,6 +174,9 @@ def examine_first_request(model: FixedWindow, attempts: Attempts, slack: Slack) 
         right[chosen] |= here & (possible >= limit)
         last = window
     assert last is not None
+    if over is None:
+        over = _beyond_two(walk, limit)
+        overs += over is not None
     wrong = np.flatnonzero(~right)
     wrongful = _too_early(walk, int(wrong[0]), int(most[wrong[0]]), limit) if len(wrong) else None
     return Examined(over, wrongful, tried, limit + 1, granted, limit, overs, len(wrong))
@@ -185,6 +188,24 @@ def _too_many(walk: Walk, places: Ints, limit: int) -> Broken:
     rows = walk.adm_row[by_done]
     from_ns, to_ns = int(walk.adm_sent[by_done].min()), int(walk.adm_done[by_done].max())
     return Broken(tuple(int(row) for row in rows), int(rows[-1]), limit, len(places), from_ns, to_ns)
+
+
+def _beyond_two(walk: Walk, limit: int) -> Broken | None:
+    """Return more admissions inside less than a window's length than two windows hold: wherever windows begin.
+
+    Each begins at least a window's length after the one before, so no shorter span can touch three of them.
+    """
+    by_done = np.argsort(walk.adm_done, kind="stable")
+    done = walk.adm_done[by_done]
+    # Of those that were answered by `done`, at most as many as were sent before the span can lie outside it.
+    inside = np.arange(1, len(done) + 1) - np.searchsorted(walk.adm_sent, done - walk.shortest, side="right")
+    found = np.flatnonzero(inside > 2 * limit)
+    if not len(found):
+        return None
+    end_ns = int(done[found[0]])
+    places = np.flatnonzero((walk.adm_done <= end_ns) & (walk.adm_sent > end_ns - walk.shortest))
+    broken = _too_many(walk, places, 2 * limit)
+    return Broken(broken.rows, broken.culprit, 2 * limit, len(places), broken.from_ns, broken.to_ns)
 
 
 def _too_early(walk: Walk, place: int, possible: int, limit: int) -> Broken:

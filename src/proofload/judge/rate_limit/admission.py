@@ -68,8 +68,10 @@ def over_finding(scene: Scene, keyed: Keyed, over: Broken, rule: str, **figures:
     """Return FAIL for an allowance that was overrun, with the admissions that show it."""
     span = format_duration(over.to_ns - over.from_ns)
     nth = ordinal(over.allowed + 1)
+    two = scene.policy.algorithm == "fixed_window" and over.allowed == 2 * scene.policy.limit
+    windows = "less than a window, so in two at the most" if two else "one window"
     says = (
-        f"{over.counted} requests of {keyed.key} were admitted inside one window, {over.allowed} are allowed: "
+        f"{over.counted} requests of {keyed.key} were admitted inside {windows}, {over.allowed} are allowed: "
         f"the {nth} admitted request is row {over.culprit}"
     )
     notes = (
