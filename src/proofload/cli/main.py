@@ -151,12 +151,19 @@ def run(
 
 
 @app.command(
-    epilog="Examples: `proofload judge runs/20261123T113000Z-4f1c2a`, `proofload judge --model register history.txt`"
+    epilog="Examples: `proofload judge runs/20261123T113000Z-4f1c2a`, `proofload judge --model register history.txt`, "
+    "`proofload judge --k6 results.json --target proofload.yaml`"
 )
 def judge(
     evidence: Annotated[
-        Path, typer.Argument(help="The bundle of a run, or with --model a history.", metavar="BUNDLE|FILE")
-    ],
+        Path | None, typer.Argument(help="The bundle of a run, or with --model a history.", metavar="BUNDLE|FILE")
+    ] = None,
+    k6: Annotated[
+        Path | None, typer.Option("--k6", help="Judge FILE, of `k6 run --out json=FILE`, instead.", metavar="FILE")
+    ] = None,
+    target: Annotated[
+        Path, typer.Option("--target", "-t", help="With --k6: the target file that k6's run is held against.")
+    ] = Path("proofload.yaml"),
     model: Annotated[
         str | None,
         typer.Option("--model", help="Is FILE, in Jepsen's text form, linearizable by this model?", metavar="NAME"),
@@ -169,7 +176,14 @@ def judge(
 ) -> None:
     """Judge the evidence of an earlier run again, without sending a byte; or a history by a model."""
     from proofload.cli.commands import Output, judge_bundle_again, judge_history
+    from proofload.cli.judge_k6 import judge_k6, refuse
 
+    if k6 is not None:
+        if evidence is not None or model is not None or html is not None or markdown is not None:
+            raise refuse("--k6 with a bundle, --model, --html or --markdown", "--k6 and --target, --json or --junit")
+        _end(lambda: judge_k6(k6, target, as_json=json, junit=junit))
+    if evidence is None:
+        raise refuse("nothing to judge", "a bundle, FILE with --model, or --k6 FILE")
     if model is not None:
         _end(lambda: judge_history(evidence, model, as_json=json))
     _end(

@@ -35,3 +35,5 @@ class RunResult:
     """What several cases say together, a sentence each; never a verdict."""
     report: str = ""
     """Where the whole report lies, where one was written."""
+    again: str = ""
+    """The command that judges the evidence again, where that is not `proofload judge BUNDLE`."""

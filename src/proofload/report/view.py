@@ -100,7 +100,7 @@ def closing(result: RunResult) -> list[str]:
     lines += [f"diagnosis {safe(one)}" for one in result.diagnoses]
     if result.seed is not None:
         lines.append(f"seed      {result.seed}")
-    lines.append(f"again     proofload judge {safe(result.bundle)}")
+    lines.append(f"again     {safe(result.again or f'proofload judge {result.bundle}')}")
     return lines
 
 
