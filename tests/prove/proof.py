@@ -3,8 +3,9 @@
 A section is a module `tests/prove/section_<name>.py` with
     TITLE: str, TEXT: str,
     honest(count) yielding (what, histories, failed, abstained), `count` histories in all,
-    rows(scale) yielding dicts, all with the same keys; `could be told` and `found` get a share beside them.
-Exit status 1 where an honest history was accused.
+    rows(scale) yielding dicts, all with the same keys; `could be told` and `found` get a share beside them,
+    and where it has them SMALL: str and small(scale) yielding dicts as well: small worlds, tried exhaustively.
+Exit status 1 where an honest history was accused, or a FAIL has an honest explanation.
 """
 
 from __future__ import annotations
@@ -56,7 +57,13 @@ def section(name, honest_count, scale):
     )
     lines += ["", f"{sum(count for _, count, _, _ in honest)} histories, {accused} accused.", "", "### Defects", ""]
     lines += table(module.rows(scale))
-    print(f"{module.TITLE}: {accused} honest histories accused, {time.perf_counter() - began:.0f} s", flush=True)
+    if hasattr(module, "small"):
+        small = list(module.small(scale))
+        accused += sum(row["unsound"] for row in small)
+        lines += ["", "### What intervals can tell", "", module.SMALL, "", *table(small)]
+    print(
+        f"{module.TITLE}: {accused} histories accused with no right to, {time.perf_counter() - began:.0f} s", flush=True
+    )
     return [*lines, ""], accused
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.prove.judge_a.breaker_trials import SHOWN_BY, detection, honest_trial
 from tests.prove.judge_a.breakers import DEFECTS, SCENARIOS
+from tests.prove.judge_a.explained import CIRCUIT_DEFECTS, circuits
 
 from proofload.judge.verdict import Outcome
 
@@ -41,3 +42,20 @@ def rows(scale):
                 "could be told": could,
                 "found": found,
             }
+
+
+SMALL = (
+    "Circuits that two failures open and two successes close, and some fifteen calls in random order around outages. "
+    "*Could be told*: every placing of the decisions and outcomes inside their intervals, tick by tick, is tried, and "
+    "with none of them an honest circuit answers so. *Unsound*: a FAIL although one does. An interval is up to `blur` "
+    "ticks longer than the truth at either end; an open period is 20 ticks. The replay goes by bounds: where calls "
+    "overlap much, it finds less than this exhaustive search, which takes exponential time."
+)
+
+
+def small(scale):
+    """Yield one row for each defect and blur, over worlds that can be tried exhaustively."""
+    for name in CIRCUIT_DEFECTS:
+        for blur in (0, 1, 3):
+            tally = circuits(name, blur, 10 * scale)
+            yield {"defect": name, "blur": blur, **tally.row()}

@@ -9,16 +9,16 @@ from proofload.judge.verdict import Outcome
 TITLE = "Overload"
 TEXT = (
     "Simulated servers with workers and a bounded queue go through baseline, ramp, 2.3 times their capacity and the "
-    "baseline again. A run is some 7,000 requests, so there are fewer than elsewhere. Every defect shows in the "
-    "true state of the server, so all of them could be told."
+    "baseline again: some 10,000 requests a run. Every defect shows in the true state of the server, so all of them "
+    "could be told."
 )
+SIZES = ((2, 10, 10), (4, 20, 20), (8, 40, 10), (16, 100, 50))
 
 
 def honest(count):
     """Yield (what, histories, FAIL, abstained) for servers of several sizes."""
-    sizes = ((2, 10, 10), (4, 20, 20), (8, 40, 10), (16, 100, 50))
-    share = -(-count // (50 * len(sizes)))
-    for workers, work_ms, room in sizes:
+    share = -(-count // len(SIZES))
+    for workers, work_ms, room in SIZES:
         failed = abstained = 0
         for seed in range(share):
             found, _ = judged(seed, Server(workers=workers, work_ns=work_ms * 1_000_000, room=room))
@@ -29,7 +29,7 @@ def honest(count):
 
 def rows(scale):
     """Yield one row of the table for each defect."""
-    worlds = max(2, scale // 5)
+    worlds = max(2, scale)
     for name, changes in DEFECTS.items():
         found = sum(
             any(one.outcome is Outcome.FAIL for one in judged(seed, Server(**changes))[0]) for seed in range(worlds)

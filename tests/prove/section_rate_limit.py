@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.prove.judge_a.explained import LIMITER_DEFECTS, LIMITERS, limiters
 from tests.prove.judge_a.limiters import HONEST
 from tests.prove.judge_a.trials import DECISIONS, detection, honest_trial
 
@@ -45,3 +46,20 @@ def rows(scale):
                 "could be told": could,
                 "found": found,
             }
+
+
+SMALL = (
+    "Limits of two and three, and up to eight requests at once, spread, or about a window's edge. *Could be told*: "
+    "every placing of the decisions inside their intervals, tick by tick, is tried, and with none of them an honest "
+    "limiter answers so. *Unsound*: a FAIL although one does. An interval is up to `blur` ticks longer than the truth "
+    "at either end; a window is 20 ticks. What the judge leaves is mostly its slack for stores whose timers are late."
+)
+
+
+def small(scale):
+    """Yield one row for each model, defect and blur, over worlds that can be tried exhaustively."""
+    for model in LIMITERS:
+        for defect in LIMITER_DEFECTS:
+            for blur in (0, 3, 8):
+                tally = limiters(defect, model, blur, 10 * scale)
+                yield {"model": model, "defect": defect, "blur": blur, **tally.row()}

@@ -14,7 +14,7 @@ def test_a_section_is_written_with_its_shares(tmp_path, monkeypatch):
     text = out.read_text()
     assert "## Overload" in text
     assert "4 histories, 0 accused" in text
-    assert "| res.unbounded_queue | 2 | 2 | 2 | 100% |" in text
+    assert "| res.unbounded_queue | 10 | 10 | 10 | 100% |" in text
 
 
 def test_tables_share_only_what_could_be_told():

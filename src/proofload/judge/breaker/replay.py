@@ -257,7 +257,9 @@ class Circuit:
         succeeded = trials[calls.kind[trials] == Kind.SUCCESS]
         failed = trials[calls.kind[trials] == Kind.FAILURE]
         unsure = possible[calls.kind[possible] == Kind.UNSURE]
-        self._flood(succeeded, failed, unsure, ready_lo)
+        # Whether a trial that is answered 4xx has succeeded is not agreed on between libraries: either will do.
+        fine = trials[calls.kind[trials] != Kind.FAILURE]
+        self._flood(succeeded, fine, failed, unsure, ready_lo)
         close_ns = (
             int(np.sort(calls.done_ns[succeeded])[policy.successes - 1])
             if len(succeeded) >= policy.successes
@@ -266,9 +268,7 @@ class Circuit:
         if len(failed) and calls.sent_ns[failed].min() <= close_ns:
             first = int(failed[np.argmin(calls.sent_ns[failed])])
             end = calls.done_ns[first]
-            maybe = int(
-                np.count_nonzero(calls.sent_ns[succeeded] <= end) + np.count_nonzero(calls.sent_ns[unsure] <= end)
-            )
+            maybe = int(np.count_nonzero(calls.sent_ns[fine] <= end) + np.count_nonzero(calls.sent_ns[unsure] <= end))
             if not calls.excused[first]:
                 out.unclear = f"row {calls.row[first]} failed as a trial outside of every fault"
                 return None
@@ -282,7 +282,7 @@ class Circuit:
         if close_ns == FAR_NS:
             return None
         out.tested[NEVER_CLOSES] += 1
-        return Closed(int(calls.sent_ns[succeeded][policy.successes - 1]), close_ns)
+        return Closed(int(calls.sent_ns[fine][policy.successes - 1]), close_ns)
 
     def _no_trial(self, phase: Open, blocked: int) -> None:
         calls = self.calls
@@ -295,7 +295,7 @@ class Circuit:
         )
         self.out.breach(NO_TRIAL, says, self._opener(phase), blocked, notes=("rejected, a trial was due",))
 
-    def _flood(self, succeeded: Ints, failed: Ints, unsure: Ints, ready_lo: int) -> None:
+    def _flood(self, succeeded: Ints, fine: Ints, failed: Ints, unsure: Ints, ready_lo: int) -> None:
         """Judge how many calls a half-open circuit let through before it could know how the service fares."""
         calls, policy, out = self.calls, self.policy, self.out
         if len(failed):
@@ -304,7 +304,7 @@ class Circuit:
             beside = failed[calls.done_ns[failed] < first_ns + self.shortest]
             if len(beside):
                 until = calls.done_ns[beside].max()
-                maybe = sum(int(np.count_nonzero(calls.sent_ns[one] <= until)) for one in (succeeded, unsure))
+                maybe = sum(int(np.count_nonzero(calls.sent_ns[one] <= until)) for one in (fine, unsure))
                 beside = beside[calls.sent_ns[beside] <= calls.done_ns[beside].min()]
                 if maybe < policy.successes and len(beside) > 1:
                     out.tested[FLOOD] += 1
