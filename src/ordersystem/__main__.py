@@ -1,4 +1,7 @@
-"""The command line: `python -m ordersystem up|status|stop|start|pause|resume|kill|restart|logs|down|defects`."""
+"""The command line: `python -m ordersystem COMMAND`.
+
+Commands are up, status, stop, start, pause, resume, kill, restart, mute, unmute, logs, down and defects.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,10 @@ def _arguments() -> argparse.ArgumentParser:
     for name in ORDERS:
         one = commands.add_parser(name, help=f"{name} one service")
         one.add_argument("service")
+        one.add_argument("--dir", type=Path, default=default_folder(), metavar="DIR")
+    for name, help_text in (("mute", "switch metrics or audit off for a while"), ("unmute", "and on again")):
+        one = commands.add_parser(name, help=help_text)
+        one.add_argument("service", metavar="metrics|audit")
         one.add_argument("--dir", type=Path, default=default_folder(), metavar="DIR")
     for command in (up, status, down, logs):
         command.add_argument("--dir", type=Path, default=default_folder(), metavar="DIR", help="the system's folder")

@@ -14,6 +14,7 @@ from ordersystem.common.audit import Audit, AuditEvent, AuditFile, audit_line
 from ordersystem.defects.defect import Defect, everywhere
 
 Make = Callable[[str, Path, int], Audit]
+_ROUND_TRIP_S = 0.03
 
 
 class DroppedWhenBusy(AuditFile):
@@ -161,6 +162,15 @@ def without(*names: str) -> Make:
 _AUDIT, _KILLED, _FLOOD = "TC-AUDIT-001", "TC-AUDIT-003", "TC-AUDIT-004"
 
 
+class WaitsForCollector(AuditFile):
+    """Answers only once a collector far away has said that it has the line."""
+
+    def write(self, event: AuditEvent) -> None:
+        """Write, and wait for as long as a round trip to another continent takes."""
+        super().write(event)
+        time.sleep(_ROUND_TRIP_S)
+
+
 def _log(make: Make, id_: str, sentence: str, seen: str, observed: str, case: str = _AUDIT) -> Defect:
     return Defect(id_, sentence, seen, observed, case, everywhere(audit=make))
 
@@ -180,6 +190,14 @@ DEFECTS = (
         "Sampling meant for traces, applied to all logs.",
         "Of 1,000 events one is missing.",
         _FLOOD,
+    ),
+    _log(
+        WaitsForCollector,
+        "audit.waits_for_collector",
+        "The answer waits until a remote collector has confirmed the event.",
+        "Synchronous HTTP or syslog appenders.",
+        "An operation that leaves an event takes a round trip longer than without the log.",
+        "TC-AUDIT-005",
     ),
     _log(
         Duplicated,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ordersystem.common import switches
 from ordersystem.common.environment import Environment
 
 # The kernel's limit for the path of a Unix socket is 108 bytes, its final zero included.
@@ -33,6 +34,12 @@ class Layout:
         """Make the folders."""
         for name in ("logs", "audit", "data", "metrics", "redis"):
             (self.folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        switches.make(self.switches)
+
+    @property
+    def switches(self) -> Path:
+        """Return the file of the switches."""
+        return self.folder / "switches"
 
     def log(self, service: str) -> Path:
         """Return the log file of a service."""
@@ -81,6 +88,7 @@ def base_environment(values: Mapping[str, str], layout: Layout, redis_url: str) 
     shared.setdefault("ORDERSYSTEM_KEY_PREFIX", f"ordersystem:{secrets.token_hex(4)}:")
     shared.setdefault("JWT_SECRET", secrets.token_hex(32))
     shared.setdefault("GATEWAY_TOKEN", secrets.token_hex(32))
+    shared[switches.FILE] = str(layout.switches)
     shared["AUDIT_DIR"] = str(layout.folder / "audit")
     return shared
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ordersystem.common import switches
 from ordersystem.supervisor import control
 from ordersystem.supervisor.layout import Layout
 from ordersystem.supervisor.process import fork
@@ -128,6 +129,11 @@ class Supervisor:
         error = None
         if what == "down":
             self._ending = True
+        elif what in ("mute", "unmute"):
+            if name in switches.NAMES:
+                switches.throw(self.layout.switches, name, off=what == "mute")
+            else:
+                error = f"got {name!r}, expected one of {', '.join(switches.NAMES)}"
         elif what in self._orders and name in self.services:
             try:
                 self._orders[what](self.services[name])
@@ -136,7 +142,7 @@ class Supervisor:
         elif what in self._orders:
             error = f"got service {name!r}, expected one of {', '.join(self.services)}"
         elif what != "status":
-            error = f"got order {what!r}, expected one of status, down, {', '.join(self._orders)}"
+            error = f"got order {what!r}, expected one of status, down, mute, unmute, {', '.join(self._orders)}"
         return {"ok": False, "error": error} if error else {"ok": True, "services": self.status()}
 
     def status(self) -> dict[str, dict[str, Any]]:

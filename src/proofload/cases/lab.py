@@ -21,10 +21,12 @@ from proofload.drive.faults import probes
 from proofload.drive.faults.declared import driver_of
 from proofload.drive.faults.journal import Journal
 from proofload.drive.faults.lease import Lease, lease
+from proofload.drive.faults.supervised import MUTE
 from proofload.drive.observe.audit_file import AuditFiles
 from proofload.drive.observe.loki import Loki
 from proofload.drive.observe.metrics import read_metrics
 from proofload.drive.observe.prometheus import Prometheus, exactly
+from proofload.plan.faults import Switch
 from proofload.plan.target import Target
 from proofload.plan.workload import AnyWorkload, Burst, PerUserIterations, Script
 from proofload.plan.workload import Sequence as Steps
@@ -337,6 +339,25 @@ class Lab:
             if leased is not None:
                 self._shared.on_fault(self.case_id, service, kind, False)
                 self._edges += leased.edges
+
+    @asynccontextmanager
+    async def switched_off(self, name: str, switch: Switch, duration_ns: int) -> AsyncIterator[None]:
+        """Switch a control off on a lease; whether it did anything the target's own books must show."""
+        driver = driver_of(switch)
+        kind = MUTE if MUTE in driver.kinds else "stop"
+        said = probes.said("the switch was thrown; the target's books tell whether it did anything")
+        async with lease(
+            driver,
+            kind,
+            fault=f"switch {name} off",
+            service=name,
+            clock=self.clock,
+            journal=Journal(),
+            duration_ns=duration_ns,
+            held=said,
+            mended=said,
+        ):
+            yield
 
     async def wait_until_ns(self, due_ns: int, what: str) -> None:
         """Wait for an instant, and say for what."""

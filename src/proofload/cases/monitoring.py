@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from proofload.cases import monitoring_freshness, monitoring_logs, monitoring_restart
+from proofload.cases import monitoring_freshness, monitoring_logs, monitoring_restart, overhead
 from proofload.cases.books import AT_SERVER
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
@@ -197,5 +197,6 @@ CASES = (
     ),
     *monitoring_freshness.CASES,
     *monitoring_logs.CASES,
+    *overhead.METRICS_CASES,
     *monitoring_restart.CASES,
 )

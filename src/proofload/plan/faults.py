@@ -106,3 +106,6 @@ FaultDeclared = Annotated[
     CommandFault | SupervisedFault | ProxyFault | DockerFault | KubernetesFault | ToxiproxyFault,
     Field(discriminator="driver"),
 ]
+
+Switch = Annotated[CommandFault | SupervisedFault, Field(discriminator="driver")]
+"""What switches a control off (`stop`) and on again (`start`): commands, or the reference system's supervisor."""

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from proofload.core.units import NS_PER_SECOND
+from proofload.plan.faults import Switch
 from proofload.plan.values import Declared, DurationNs, HttpUrl
 
 Algorithm = Literal["fixed_window", "sliding_log", "sliding_window_counter", "token_bucket", "gcra", "leaky_bucket"]
@@ -195,6 +196,10 @@ class MetricsPolicy(Declared):
     """The counter of security events, labelled with event, such as audit_events_total; null where there is none."""
     error_bound: float = Field(default=0.01, gt=0, lt=1)
     """The declared bound on the error of a count; 0 is expected."""
+    switch: Switch | None = None
+    """What switches the metrics off for a moment, declared like a fault, so that their cost can be measured."""
+    overhead_at_most: float = Field(default=0.05, gt=0, lt=1)
+    """The share that metrics may add to the time of a request."""
 
 
 class AuditPolicy(Declared):
@@ -216,6 +221,10 @@ class AuditPolicy(Declared):
     """An operation, to the events (in our words) that its success leaves, over all services, under one request id."""
     arrives_within: DurationNs = 5 * NS_PER_SECOND
     """How long an event may take to be found in the log."""
+    switch: Switch | None = None
+    """What switches the log off for a moment, declared like a fault, so that its cost can be measured."""
+    overhead_at_most: float = Field(default=0.05, gt=0, lt=1)
+    """The share that the log may add to the time of an operation that leaves an event."""
 
 
 class LatencyPolicy(Declared):

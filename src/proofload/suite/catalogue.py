@@ -19,6 +19,7 @@ from proofload.cases import (
     lock_repeated,
     monitoring,
     negative,
+    overhead,
     rate_limit,
     resilience,
 )
@@ -32,6 +33,7 @@ _CASES: dict[str, Case] = {
         *monitoring.CASES,
         *audit.CASES,
         *audit_further.CASES,
+        *overhead.AUDIT_CASES,
         *resilience.CASES,
         *lock.CASES,
         *lock_failures.CASES,

@@ -229,6 +229,22 @@ async def probes(w: World):
     return "http_requests_total{" in await w.page()
 
 
+@check("mon.worked_out_each_time")
+async def worked_out(w: World):
+    rendered = 0
+    metrics = w.parts.metrics("gateway")
+    render = metrics.page
+
+    def page(extra: bytes = b"") -> bytes:
+        nonlocal rendered
+        rendered += 1
+        return render(extra)
+
+    metrics.page = page
+    metrics.answered("/x", "GET", 200, 0.001)
+    return rendered == 1
+
+
 @check("mon.stale_gauge", BREAKER_OPEN="30")
 async def stale(w: World):
     await w.gateway().page()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 
 from ordersystem.common.audit import AuditEvent
 from ordersystem.common.environment import Environment
@@ -230,6 +231,13 @@ def is_json(line) -> bool:
 async def buffered(w: World):
     w.audit("user").write(event())
     return w.lines("user") == []
+
+
+@check("audit.waits_for_collector")
+async def waits_for_collector(w: World):
+    began = time.perf_counter()
+    w.audit("user").write(event())
+    return time.perf_counter() - began > 0.02 and len(w.lines("user")) == 1
 
 
 @check("audit.wrong_user")

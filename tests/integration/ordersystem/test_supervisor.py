@@ -54,6 +54,30 @@ def test_everything_ends_in_order_when_told(start_system):
     assert not (Path(system.ready["dir"]) / "ready.json").exists()
 
 
+def test_metrics_are_switched_off_and_on_in_all_workers(shared):
+    folder = shared.ready["dir"]
+
+    def counted() -> float:
+        with shared.client() as client:
+            lines = client.get("/metrics").text.splitlines()
+        return sum(float(one.rsplit(" ", 1)[1]) for one in lines if one.startswith("http_requests_total{"))
+
+    def ask() -> None:
+        for _ in range(6):
+            with shared.client() as client:
+                client.get("/api/v1/orders")
+
+    ask()
+    before = counted()
+    assert main(["mute", "metrics", "--dir", folder]) == 0
+    ask()
+    assert counted() == before
+    assert main(["unmute", "metrics", "--dir", folder]) == 0
+    ask()
+    assert counted() == before + 6
+    assert main(["mute", "nothing", "--dir", folder]) == 1
+
+
 def test_a_service_stopped_refuses_and_started_serves_again(shared):
     credentials = {"username": "x", "password": "y"}
     with shared.client() as client:

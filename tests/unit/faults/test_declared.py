@@ -14,7 +14,10 @@ FAULT: TypeAdapter[FaultDeclared] = TypeAdapter(FaultDeclared)
 
 DECLARED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"driver": "command", "stop": ["true"], "start": ["true"]}, ("stop",)),
-    ({"driver": "supervised", "control": "/run/control.sock", "service": "auth"}, ("stop", "pause", "kill", "restart")),
+    (
+        {"driver": "supervised", "control": "/run/control.sock", "service": "auth"},
+        ("stop", "pause", "kill", "restart", "mute"),
+    ),
     ({"driver": "proxy", "control": "http://127.0.0.1:9002"}, ("status", "fail_n", "delay", "reset", "black_hole")),
     ({"driver": "docker", "container": "auth"}, ("stop", "kill", "pause")),
     ({"driver": "docker", "container": "auth", "network": "lab"}, ("stop", "kill", "pause", "disconnect")),

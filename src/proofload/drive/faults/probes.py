@@ -112,3 +112,12 @@ async def _get(url: str, wait_s: float) -> int | str:
     words = line.split()
     known = len(words) >= 2 and words[0].startswith(b"HTTP/") and words[1].isdigit()
     return int(words[1]) if known else f"connection lost (no status line, {len(line)} bytes)"
+
+
+def said(what: str) -> Probe:
+    """Return a probe that looks at nothing: for what only the evidence of the run itself can show."""
+
+    async def probe() -> str | None:
+        return what
+
+    return probe

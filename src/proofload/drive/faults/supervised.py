@@ -12,6 +12,8 @@ from typing import Any
 from proofload.drive.faults.driver import StepDriver
 from proofload.drive.faults.recipe import FaultError, ask, order_step
 
+MUTE = "mute"
+"""Switches off what the supervisor calls metrics or audit, to measure what that costs."""
 _KINDS = ("stop", "pause", "kill", "restart")
 
 
@@ -26,7 +28,8 @@ class SupervisedDriver(StepDriver):
 
         # The services of such a system end with their supervisor: one that is gone has left nothing broken.
         start = step("start", may_be_gone=True)
-        super().__init__({kind: (step(kind), start) for kind in _KINDS})
+        unmute = step("unmute", may_be_gone=True)
+        super().__init__({**{kind: (step(kind), start) for kind in _KINDS}, MUTE: (step(MUTE), unmute)})
         self.control, self.service = control, service
 
     async def status(self) -> dict[str, Any]:

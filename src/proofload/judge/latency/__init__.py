@@ -2,6 +2,7 @@
 
 from proofload.judge.latency.attribution import attribute_bottleneck, judge_serialization
 from proofload.judge.latency.judge import judge_latency, percentiles_of
+from proofload.judge.latency.overhead import Round, judge_overhead
 from proofload.judge.latency.percentiles import Percentile, estimate, interval_ranks, percentile_ns, samples_needed
 from proofload.judge.latency.samples import Samples, gather
 from proofload.judge.latency.shape import LatencyBounds, judge_slow_few
@@ -9,12 +10,14 @@ from proofload.judge.latency.shape import LatencyBounds, judge_slow_few
 __all__ = [
     "LatencyBounds",
     "Percentile",
+    "Round",
     "Samples",
     "attribute_bottleneck",
     "estimate",
     "gather",
     "interval_ranks",
     "judge_latency",
+    "judge_overhead",
     "judge_serialization",
     "judge_slow_few",
     "percentile_ns",

@@ -1,0 +1,90 @@
+"""TC-MON-004 and TC-AUDIT-005 on evidence made by hand: they hold, they break, and an idle switch is seen."""
+
+from __future__ import annotations
+
+from tests.unit.cases.tape import MS, S, Tape, line, nothing, outcome, preset, rules
+
+from proofload.cases.overhead import AUDIT_CASES, METRICS_CASES
+from proofload.judge.evidence import Evidence
+from proofload.judge.verdict import Outcome
+from proofload.plan.target import Target
+from proofload.record.ledger import AuditEntry, Ledgers, Reading, Sample
+
+(METRICS,), (AUDIT,) = METRICS_CASES, AUDIT_CASES
+BLOCKS = ("on a", "off a", "off b", "on b")
+
+
+def played(
+    case: str, adds: float, *, counts_when_off: bool = False, rounds: int = 16
+) -> tuple[Tape, list[Reading], list[AuditEntry]]:
+    tape, total = Tape(case), 0.0
+    readings: list[Reading] = []
+    entries: list[AuditEntry] = []
+
+    def reading(label: str) -> Reading:
+        return Reading("gateway", label, S, S, (Sample("http_requests_total", {"service": "gateway"}, total),))
+
+    for i in range(1, rounds + 1):
+        for block in BLOCKS:
+            if block == "off a":
+                readings.append(reading(f"muted {i}"))
+            if block == "on b":
+                readings.append(reading(f"unmuting {i}"))
+            is_on = block.startswith("on")
+            for request in range(5):
+                name = f"{i} {block} {request}"
+                took = round(2 * MS * (1 + (adds if is_on else 0))) + request * 1000 + i * 500
+                tape.add(f"{i} {block}", 200, takes_ns=took, request_id=name)
+                if is_on or counts_when_off:
+                    total += 1
+                    entries.append(line(len(entries) + 1, "{}", {"request_id": name}))
+        readings.append(reading(f"ended {i}"))
+    return tape, readings, entries
+
+
+def metrics(adds: float, **more: bool | int) -> Evidence:
+    tape, readings, _ = played("TC-MON-004", adds, **more)  # type: ignore[arg-type]
+    return tape.evidence(preset(), ledgers=Ledgers(tuple(readings)))
+
+
+def audit(adds: float, **more: bool | int) -> Evidence:
+    tape, _, entries = played("TC-AUDIT-005", adds, **more)  # type: ignore[arg-type]
+    return tape.evidence(preset(), ledgers=Ledgers(audit=tuple(entries)))
+
+
+def test_a_small_cost_passes() -> None:
+    assert outcome(list(METRICS.judge(metrics(0.02)))) is Outcome.PASS
+    assert outcome(list(AUDIT.judge(audit(0.02)))) is Outcome.PASS
+
+
+def test_a_large_cost_fails() -> None:
+    assert rules(list(METRICS.judge(metrics(0.4)))) == {"mon.overhead"}
+    assert rules(list(AUDIT.judge(audit(0.4)))) == {"audit.overhead"}
+
+
+def test_a_switch_that_does_nothing_proves_nothing() -> None:
+    for found in (
+        list(METRICS.judge(metrics(0.0, counts_when_off=True))),
+        list(AUDIT.judge(audit(0.0, counts_when_off=True))),
+    ):
+        assert outcome(found) is Outcome.INCONCLUSIVE
+        assert "the switch was not seen to work" in found[0].says
+
+
+def test_few_rounds_and_none_prove_nothing() -> None:
+    assert outcome(list(METRICS.judge(metrics(0.0, rounds=3)))) is Outcome.INCONCLUSIVE
+    for case in (METRICS, AUDIT):
+        assert outcome(list(case.judge(nothing(case.id, preset())))) is Outcome.INCONCLUSIVE
+
+
+def without(part: str) -> Target:
+    target = preset()
+    declared = getattr(target.policies, part).model_copy(update={"switch": None})
+    return target.model_copy(update={"policies": target.policies.model_copy(update={part: declared})})
+
+
+def test_a_target_without_the_switch_is_skipped_and_told_why() -> None:
+    assert METRICS.missing(preset()) == ""
+    assert AUDIT.missing(preset()) == ""
+    assert "policies.metrics.switch" in METRICS.missing(without("metrics"))
+    assert "policies.audit.switch" in AUDIT.missing(without("audit"))
