@@ -56,6 +56,10 @@ CONSEQUENCES: dict[tuple[str, str], str] = {
         "cb.ok_when_open",
         "TC-LOCK-001",
     ): "an open circuit answers 200 to an order that was never made, so money is short",
+    (
+        "res.crash_on_overload",
+        "TC-LOCK-001",
+    ): "the gateway is dead after the overload, so nobody can be registered for it",
     ("int.limit_before_auth_leaks", "TC-RL-001"): "the limit is kept by the claimed user, and promised by address",
     ("int.limit_before_auth_leaks", "TC-RL-002"): "the headers tell of a user's allowance, and promise an address's",
 }
