@@ -6,7 +6,6 @@ A server that is down or refuses never stops a run: it is said once while it run
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -79,6 +78,7 @@ class Observing:
         self._phases: dict[int, tuple[int, int]] = {}
         self._faults: dict[tuple[str, str], int] = {}
         self._tasks: dict[str, set[asyncio.Task[None]]] = {}
+        self._ticking: asyncio.Task[None] | None = None
         self._stack = AsyncExitStack()
 
     @property
@@ -96,8 +96,8 @@ class Observing:
                 await self._stack.enter_async_context(page)
             except ToolError as error:
                 self._fail("page", self._listen, str(error))
-        ticking = asyncio.create_task(self._tick())
-        self._stack.callback(ticking.cancel)
+        self._ticking = asyncio.create_task(self._tick())
+        self._stack.callback(self._ticking.cancel)
         self._event("run begins", {})
         return self
 
@@ -155,6 +155,9 @@ class Observing:
         """Write the last of it; return what is kept with the evidence: notes for people, and the counts."""
         if not self.active:
             return {}
+        if self._ticking is not None:
+            # A regular write that sets out now would have the last one left out: a sink has one on its way at a time.
+            self._ticking.cancel()
         for verdict in verdicts:
             self.metrics.ended(verdict.case, verdict.outcome.name)
             for finding in verdict.findings:
@@ -216,6 +219,7 @@ class Observing:
             self._spawn("grafana", self._grafana.told, marking)
 
     def _spawn(self, name: str, told: str, work: Awaitable[None]) -> None:
+        self._tally(name, told)  # there from the first write on, so that one that hangs has its own
         task = asyncio.ensure_future(self._attempt(name, told, work))
         tasks = self._tasks.setdefault(name, set())
         tasks.add(task)
@@ -241,6 +245,14 @@ class Observing:
         return self.tallies.setdefault(name, Tally(told))
 
     async def _settle(self) -> None:
-        pending = [task for tasks in self._tasks.values() for task in tasks]
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*pending, return_exceptions=True), _LAST_WORDS_S)
+        """Wait for what is on its way; what takes too long is given up and told, so that nothing stands in the way."""
+        pending = {task: name for name, tasks in self._tasks.items() for task in tasks}
+        if not pending:
+            return
+        _, late = await asyncio.wait(pending, timeout=_LAST_WORDS_S)
+        for task in late:
+            task.cancel()
+            name = pending[task]
+            self._tasks[name].discard(task)
+            why = f"no answer within {_LAST_WORDS_S:g} s at the end of the run"
+            self._fail(name, self.tallies[name].told, why)

@@ -9,7 +9,7 @@ import pytest
 
 from proofload.demo import ReferenceSystem
 from proofload.stack import Stack, not_installed
-from tests.e2e.cli import proofload, start, wait_for_line
+from tests.e2e.cli import decided, start, wait_for_line
 from tests.e2e.conftest import Declare
 
 pytestmark = [
@@ -19,7 +19,7 @@ pytestmark = [
 
 
 def test_an_honest_system_agrees_with_prometheus_and_prometheus_follows(tmp_path: Path) -> None:
-    ran = proofload("demo", "TC-MON-001", "TC-MON-002", "--window", "3s", "--monitoring", "--json", cwd=tmp_path)
+    ran = decided("demo", "TC-MON-001", "TC-MON-002", "--window", "3s", "--monitoring", "--json", cwd=tmp_path)
     assert ran.status == 0, ran.out
     assert ran.outcomes() == {"TC-MON-001": "PASS", "TC-MON-002": "PASS"}
     (accuracy,) = [one for one in ran.json["verdicts"] if one["case"] == "TC-MON-001"]
@@ -30,7 +30,7 @@ def test_an_honest_system_agrees_with_prometheus_and_prometheus_follows(tmp_path
     ("defect", "rule"), [("mon.rejected_not_counted", "mon.missing"), ("mon.double_counted", "mon.duplicated")]
 )
 def test_a_defect_is_seen_in_what_prometheus_holds(tmp_path: Path, defect: str, rule: str) -> None:
-    ran = proofload("demo", "TC-MON-001", "--defect", defect, "--window", "3s", "--monitoring", "--json", cwd=tmp_path)
+    ran = decided("demo", "TC-MON-001", "--defect", defect, "--window", "3s", "--monitoring", "--json", cwd=tmp_path)
     assert ran.status == 10
     (verdict,) = ran.json["verdicts"]
     told = [one for one in verdict["findings"] if one["rule"] == rule and one["outcome"] == "FAIL"]
@@ -53,7 +53,7 @@ def test_servers_that_are_all_down_change_no_verdict_and_are_told(
 ) -> None:
     monkeypatch.setenv("GRAFANA_TOKEN", "glsa_very_secret")
     target = declare(system.ready.gateway, more=GONE)
-    ran = proofload("run", "TC-RL-001", "--target", target, "--json", cwd=tmp_path)
+    ran = decided("run", "TC-RL-001", "--target", target, "--json", cwd=tmp_path)
     assert ran.outcomes() == {"TC-RL-001": "PASS"}
     assert ran.status == 0
     told = " ".join(ran.json["notes"])

@@ -77,6 +77,9 @@ class Limiting:
         self.headers_of = headers_of
         self._when_store_is_down = when_store_is_down
         self.decisions = decisions
+        # Found once: to find a labelled series takes longer than to count in it.
+        self._admitted = decisions.labels("admitted")
+        self._rejected = decisions.labels("rejected")
         self.audit = audit
 
     async def __call__(self, call: Call) -> Answer:
@@ -86,10 +89,10 @@ class Limiting:
         except StoreDownError as error:
             return await self.without_store(call, error)
         if decision.admitted:
-            self.decisions.labels("admitted").inc()
+            self._admitted.inc()
             answer = await self.inner(call)
         else:
-            self.decisions.labels("rejected").inc()
+            self._rejected.inc()
             answer = self.reject(call, decision)
         answer.headers += self.headers_of(decision)
         return answer

@@ -28,7 +28,7 @@ _FORGERIES = 3
 def missing(target: Target) -> str:
     """Return why the audit log can't be judged, or nothing."""
     policy = target.policies.audit
-    if policy is None or not (policy.files or (policy.loki and policy.loki_query)):
+    if policy is None or not policy.is_readable:
         return "the target declares no audit log (policies.audit.files, or loki with loki_query)"
     return "" if policy.events else "the target declares no event that its audit log holds (policies.audit.events)"
 
@@ -62,8 +62,7 @@ async def drive_capture(lab: Lab) -> None:
         source = lab.source()
         await lab.run(lab.steps("limited", limit.probe, allowance(limit) + over, account=accounts[0], source=source))
     await lab.wait_until_ns(lab.clock.now_ns() + policy.arrives_within, "the last events to arrive in the audit log")
-    lab.read_audit()
-    await lab.read_loki()
+    await lab.read_log()
 
 
 async def _logins(lab: Lab, accounts: Iterable[Account], canary: str, login: str, events: set[str]) -> None:

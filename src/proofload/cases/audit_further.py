@@ -264,8 +264,7 @@ def _known(evidence: Evidence) -> AuditEvidence:
 async def _read_later(lab: Lab) -> None:
     later_ns = lab.clock.now_ns() + _policy(lab.target).arrives_within + NS_PER_SECOND // 2
     await lab.wait_until_ns(later_ns, "the last events to arrive in the audit log")
-    books.read_audit(lab)
-    await lab.read_loki()
+    await books.read_log(lab)
 
 
 def _users(evidence: Evidence, step: str, names: Sequence[str]) -> dict[int, str]:

@@ -31,7 +31,7 @@ def missing_metrics(target: Target) -> str:
 def missing_event(target: Target, event: str) -> str:
     """Return why an event can't be looked for, or nothing."""
     audit = target.policies.audit
-    if audit is None or not audit.files or event not in audit.events:
+    if audit is None or not audit.is_readable or event not in audit.events:
         return f"the target declares no audit log with the event {event} (policies.audit)"
     return ""
 
@@ -43,10 +43,15 @@ async def settle_books(lab: Lab) -> None:
     await lab.wait_until_ns(lab.clock.now_ns() + later_ns, "the last counts and events to be written")
 
 
-def read_audit(lab: Lab) -> None:
+async def read_log(lab: Lab) -> None:
     """Read the audit log, and note when."""
-    lab.read_audit()
+    await lab.read_log()
     lab.note(READ_AT, lab.clock.now_ns())
+
+
+def routes_of(target: Target) -> dict[str, Route]:
+    """Return what the metrics call each operation, by its name."""
+    return {name: Route(one.counted_as, one.method) for name, one in target.operations.items()}
 
 
 def counted(evidence: Evidence) -> list[Finding]:
@@ -55,11 +60,7 @@ def counted(evidence: Evidence) -> list[Finding]:
     assert policy is not None
     readings = [one for label in ("before", "after") if (one := evidence.ledgers.reading(label, "gateway")) is not None]
     used = {str(name) for name in evidence.history.frame["operation"].unique()}
-    operations = {
-        name: Route(one.route or one.path.split("?")[0], one.method)
-        for name, one in evidence.target.operations.items()
-        if name in used
-    }
+    operations = {name: route for name, route in routes_of(evidence.target).items() if name in used}
     foreign = Foreign(exclusive=policy.exclusive)
     found = judge_metrics(policy, evidence.history, readings, operations=operations, where=policy.only, foreign=foreign)
     return [one for one in found if one.rule in _COUNTED]

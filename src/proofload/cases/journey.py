@@ -131,7 +131,7 @@ async def drive_together(lab: Lab) -> None:
         )
         await books.settle_books(lab)
         await lab.read_services("after")
-        books.read_audit(lab)
+        await books.read_log(lab)
 
 
 def _working(names: Sequence[str]) -> Script:

@@ -150,7 +150,7 @@ def judge_overhead(evidence: Evidence) -> list[Finding]:
         if declared is None or declared.metrics is None:
             continue
         one = evidence.target.operations[operation]
-        labels = {"route": one.route or one.path.split("?")[0], "method": one.method}
+        labels = {"route": one.counted_as, "method": one.method}
         named = tuple((policy.labels.get(name, name), value) for name, value in labels.items())
         rows = rows_of(evidence, f"{_ROUTE}{operation}")
         answered = int(np.count_nonzero(evidence.history.numbers("ending")[rows] == Ending.ANSWERED))

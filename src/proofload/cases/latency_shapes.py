@@ -24,8 +24,11 @@ from proofload.plan.workload import Burst, ConstantRate
 from proofload.record.exchange import Ending
 from proofload.record.fault_edge import spans
 
-_AT_ONCE, _PAIRS = 20, 5
-_TIMES, _LEAST_LONGER_NS = 2, 100_000_000
+_AT_ONCE, _PAIRS = 20, 12
+_TIMES, _LEAST_LONGER_NS = 1.5, 100_000_000
+"""How much longer one user's reads take where they wait for each other: both, at the lower quartile."""
+_SURELY, _BARELY = 11, 9
+"""Of the pairs: as many longer ones come by chance 3 times in 1,000; as many or fewer say nothing."""
 _STARTS, _CLIENTS, _EACH = 3, 4, 75
 _RATE, _LASTS_NS = 20, 44 * NS_PER_SECOND
 _LEASE_NS = 20 * NS_PER_SECOND
@@ -39,8 +42,8 @@ def missing_read(target: Target) -> str:
 
 def read_of(target: Target) -> str:
     """Return the read to measure, which `missing_read` has seen to be there: one that needs to know its user."""
-    found = sorted(set(reads(target).values()), key=lambda name: target.operations[name].auth != "bearer")
-    return found[0]
+    # By name as well: a set's own order is another in every process, and a verdict is worked out again in another.
+    return min(reads(target).values(), key=lambda name: (target.operations[name].auth != "bearer", name))
 
 
 def missing_user(target: Target) -> str:
@@ -58,9 +61,10 @@ async def drive_one_user(lab: Lab) -> None:
     async with lab.using(name), lab.silence():
         lab.doing(f"{_AT_ONCE} of {name} at once, by one user and by many")
         for i in range(1, _PAIRS + 1):
-            # A source for each connection, so that a limit meets neither before the other.
-            await lab.run(_burst(lab, f"many {i}", name, accounts))
-            await lab.run(_burst(lab, f"one {i}", name, accounts[:1]))
+            # Either comes first as often as the other. A source for each connection, so that a limit meets neither.
+            turns = [("many", accounts), ("one", accounts[:1])]
+            for who, users in turns if i % 2 else reversed(turns):
+                await lab.run(_burst(lab, f"{who} {i}", name, users))
 
 
 def _burst(lab: Lab, step: str, name: str, accounts: Sequence[Account]) -> Burst:
@@ -79,19 +83,23 @@ def judge_one_user(evidence: Evidence) -> list[Finding]:
         if all(len(rows) == _AT_ONCE and bool((ending[rows] == Ending.ANSWERED).all()) for rows in pair):
             one, many = (int(done[rows].max() - sent[rows].min()) for rows in pair)
             took.append((one, many))
-    longer = [pair for pair in took if pair[0] > _TIMES * pair[1] and pair[0] - pair[1] > _LEAST_LONGER_NS]
     name = read_of(evidence.target)
-    usual = " against ".join(
-        format_duration(int(np.median([pair[side] for pair in took or [(0, 0)]]))) for side in (0, 1)
-    )
-    says = f"{_AT_ONCE} of {name} at once by one user took {usual} by as many users, in the median of {len(took)} pairs"
-    if len(took) == _PAIRS and len(longer) == _PAIRS:
-        shown = tuple(f"one user {format_duration(one)}, many users {format_duration(many)}" for one, many in took)
-        look = "locks, sessions and transactions keyed by user around what only reads"
-        rows = tuple(int(row) for row in rows_of(evidence, "one 1")[:5])
-        says = f"{says}: the reads of one user wait for each other, though no lock is declared for them"
-        return delivered(evidence, [Finding(SERIALIZED, Outcome.FAIL, says, len(took), _PAIRS, rows, shown, look)])
-    return delivered(evidence, [held(SERIALIZED, says, examined=len(took), needed=_PAIRS)])
+    # What else keeps the machine busy only ever adds: the lower quartile is nearest to what the program itself takes.
+    one_ns, many_ns = (int(np.quantile([pair[side] for pair in took or [(0, 0)]], 0.25)) for side in (0, 1))
+    longer = sum(one > many for one, many in took)
+    figures = f"{format_duration(one_ns)} against {format_duration(many_ns)} by as many users"
+    says = f"{_AT_ONCE} of {name} at once by one user took {figures}, at the lower quartile of {len(took)} pairs"
+    little = one_ns - many_ns <= _LEAST_LONGER_NS
+    if len(took) < _PAIRS or little or longer <= _BARELY:
+        return delivered(evidence, [held(SERIALIZED, says, examined=len(took), needed=_PAIRS)])
+    says = f"{says}; in {longer} of them the one user's took longer"
+    if longer < _SURELY or one_ns <= _TIMES * many_ns:
+        return delivered(evidence, [Finding(SERIALIZED, Outcome.INCONCLUSIVE, says, len(took), _PAIRS)])
+    shown = tuple(f"one user {format_duration(one)}, many users {format_duration(many)}" for one, many in took)
+    look = "locks, sessions and transactions keyed by user around what only reads"
+    rows = tuple(int(row) for row in rows_of(evidence, "one 1")[:5])
+    says = f"{says}: the reads of one user wait for each other, though no lock is declared for them"
+    return delivered(evidence, [Finding(SERIALIZED, Outcome.FAIL, says, len(took), _PAIRS, rows, shown, look)])
 
 
 def missing_start(target: Target) -> str:
@@ -179,12 +187,12 @@ CASES = (
         phase=8,
         purpose="Who reads several things at once does not wait for himself.",
         sends=f"{_AT_ONCE} reads at once by one user, and as many by as many users, in turn, {_PAIRS} times each",
-        passes_when=f"one user's reads did not take more than {_TIMES} times as long as those of many users, each time",
+        passes_when="one user's reads took no longer than those of many users, or not by much: 100 ms at the quartile",
         read_fail="the finding shows how long each pair took",
         least_evidence=f"{_PAIRS} pairs, all answered",
         needs=("operations with auth: bearer", "users.login"),
         missing=missing_user,
-        expected_ns=lambda _: 6 * NS_PER_SECOND,
+        expected_ns=lambda _: 8 * NS_PER_SECOND,
         drive=drive_one_user,
         judge=judge_one_user,
     ),

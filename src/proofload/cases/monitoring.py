@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from proofload.cases import monitoring_freshness, monitoring_logs, monitoring_restart, overhead
-from proofload.cases.books import AT_SERVER
+from proofload.cases.books import AT_SERVER, routes_of
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
 from proofload.cases.limits import allowance, gateway_limit
@@ -18,7 +18,7 @@ from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
-from proofload.judge.reconcile import Foreign, Route, judge_histogram, judge_metrics
+from proofload.judge.reconcile import Foreign, judge_histogram, judge_metrics
 from proofload.judge.verdict import Finding
 from proofload.plan.operation import Operation
 from proofload.plan.policies import LockPolicy, MetricsPolicy
@@ -37,15 +37,15 @@ def missing(target: Target) -> str:
     """Return why the metrics can't be compared, or nothing."""
     if target.policies.metrics is None or target.policies.metrics.url is None:
         return "the target declares no metrics page (policies.metrics.url)"
-    return "" if _readable(target) else "the target declares no operation that can be repeated without effect"
+    return "" if repeatable(target) else "the target declares no operation that can be repeated without effect"
 
 
 async def drive_accuracy(lab: Lab) -> None:
     """Send a known mix of answers (served, unauthorised, unknown, limited) in silence, between two readings."""
-    names = _readable(lab.target)
+    names = repeatable(lab.target)
     accounts = await lab.accounts(_CLIENTS)
     policy = gateway_limit(lab.target)
-    each = min(_EACH, allowance(policy) // (2 * len(names)) or 1) if policy else _EACH
+    each = times_each(lab.target, names)
     lock = contended(lab.target)
     async with lab.using(*names, *([lock.operation] if lock else [])), lab.silence():
         lab.doing("reading the metrics")
@@ -114,7 +114,7 @@ def _timed(evidence: Evidence, policy: MetricsPolicy, before: Reading, after: Re
         declared = evidence.target.operations.get(name)
         if declared is None:
             continue
-        values = {"route": declared.route or declared.path.split("?")[0], "method": declared.method}
+        values = {"route": declared.counted_as, "method": declared.method}
         where = {**policy.only, **{label: values[what] for what, label in labels.items()}}
         rows = np.flatnonzero((operation == name).to_numpy())
         timed = judge_histogram(
@@ -135,10 +135,7 @@ def _compared(
         policy,
         evidence.history,
         readings,
-        operations={
-            name: Route(operation.route or operation.path.split("?")[0], operation.method)
-            for name, operation in evidence.target.operations.items()
-        },
+        operations=routes_of(evidence.target),
         where=policy.only,
         foreign=foreign,
         uncounted_routes=policy.uncounted,
@@ -158,13 +155,19 @@ def _by_server(evidence: Evidence, policy: MetricsPolicy, foreign: Foreign) -> l
     return [replace(finding, says=f"{AT_SERVER}{finding.says}") for finding in found_there]
 
 
-def _readable(target: Target) -> list[str]:
+def repeatable(target: Target) -> list[str]:
     """Return the operations that may be repeated at will: reads without effect and without open fields."""
     return sorted(
         name
         for name, operation in target.operations.items()
         if operation.effect == "none" and operation.method == "GET" and "${" not in operation.path
     )
+
+
+def times_each(target: Target, names: Sequence[str]) -> int:
+    """Return how often one client may send each of these, and use up no more than half of its allowance."""
+    policy = gateway_limit(target)
+    return min(_EACH, allowance(policy) // (2 * len(names)) or 1) if policy else _EACH
 
 
 def _without_token(operation: Operation) -> Script:

@@ -103,7 +103,7 @@ async def _counted(lab: Lab, server: Prometheus, name: str) -> int:
     assert policy is not None
     route = {
         **policy.only,
-        policy.labels.get("route", "route"): operation.route or operation.path.split("?")[0],
+        policy.labels.get("route", "route"): operation.counted_as,
         policy.labels.get("method", "method"): operation.method,
     }
     now = sum(one.value for one in await server.query(selector(policy.requests_total, route)))

@@ -31,7 +31,7 @@ _GIVE_UP_NS = 8 * NS_PER_SECOND
 def missing(target: Target) -> str:
     """Return why nothing can be looked for, or nothing."""
     policy = target.policies.audit
-    if policy is None or not (policy.files or (policy.loki and policy.loki_query)):
+    if policy is None or not policy.is_readable:
         return "the target declares no audit log (policies.audit.files, or loki with loki_query)"
     if _EVENT not in policy.events:
         return f"the target declares no event {_EVENT} (policies.audit.events)"

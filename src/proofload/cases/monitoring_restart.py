@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from proofload.cases.books import AT_SERVER
+from proofload.cases.books import AT_SERVER, routes_of
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
 from proofload.cases.latency_levels import GATEWAY
@@ -14,7 +14,7 @@ from proofload.cases.limits import polite_count
 from proofload.cases.reading import delivered
 from proofload.core.units import NS_PER_SECOND
 from proofload.judge.evidence import Evidence
-from proofload.judge.reconcile import Foreign, Route, judge_metrics
+from proofload.judge.reconcile import Foreign, judge_metrics
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import MetricsPolicy
 from proofload.plan.target import Target
@@ -75,14 +75,11 @@ def judge_restart(evidence: Evidence) -> list[Finding]:
 
 
 def _compared(evidence: Evidence, policy: MetricsPolicy, source: str, faults: Sequence[FaultSpan]) -> list[Finding]:
-    operations = {
-        name: Route(one.route or one.path.split("?")[0], one.method) for name, one in evidence.target.operations.items()
-    }
     found = judge_metrics(
         policy,
         evidence.history,
         [one for label in _LABELS if (one := evidence.ledgers.reading(label, source)) is not None],
-        operations=operations,
+        operations=routes_of(evidence.target),
         where=policy.only,
         foreign=Foreign(exclusive=policy.exclusive),
         faults=faults,

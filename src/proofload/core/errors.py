@@ -49,5 +49,9 @@ class UnfitTargetError(TargetError):
     """The target answered, but not so that a case could go on: it is INCONCLUSIVE, for nothing of ours broke."""
 
 
+class UnfitEngineError(ProofloadError):
+    """The engine that was asked for can't do what a case rests on: the case is SKIPPED, with this reason."""
+
+
 class ToolError(ProofloadError):
     """proofload or its surroundings broke: a damaged bundle, a missing program, a full disk."""

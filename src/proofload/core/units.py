@@ -6,6 +6,7 @@ import re
 from fractions import Fraction
 
 NS_PER_SECOND = 1_000_000_000
+NS_PER_MS = 1_000_000
 
 _NS_PER_UNIT = {
     "ns": 1,

@@ -20,7 +20,8 @@ Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 ROW_MARK = b"%010x"
 """Stands in a rendered request where the row number goes; every other percent sign is doubled."""
 
-_FIELD = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_.]*)\}")
+FIELD = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_.]*)\}")
+"""A field of a user, such as `${user.name}`, with its name as the group."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSET: Any = object()
 _TWO_HUNDREDS = frozenset(range(200, 300))
@@ -68,10 +69,15 @@ class Operation(Declared):
         return frozenset(self.accept) or _TWO_HUNDREDS
 
     @property
+    def counted_as(self) -> str:
+        """How the target's metrics call it: its route where one is declared, else its path without the query."""
+        return self.route or self.path.split("?")[0]
+
+    @property
     def is_static(self) -> bool:
         """True where no field of a user is in it, so that its bytes can be made once for all."""
         texts = [self.path, self.body or "", *self.headers.values(), json.dumps(self.json_body)]
-        return not any(_FIELD.search(text) for text in texts)
+        return not any(FIELD.search(text) for text in texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +130,7 @@ def render(
     for source in (operation.headers, headers or {}):
         for name, text in source.items():
             merged[name.lower()] = (name, _fill_text(operation, text, fields) if source is operation.headers else text)
-    path = _FIELD.sub(lambda found: quote(str(_look_up(operation, found[1], fields)), safe=""), operation.path)
+    path = FIELD.sub(lambda found: quote(str(_look_up(operation, found[1], fields)), safe=""), operation.path)
     return Rendered(operation.method, quote(path, safe="/?&=%:@!$'()*+,;~#[]-._"), tuple(merged.values()), body)
 
 
@@ -159,7 +165,7 @@ def to_template(rendered: Rendered, host: str, id_prefix: str) -> bytes:
 
 def _fill(operation: Operation, value: Any, fields: Mapping[str, object]) -> Any:
     if isinstance(value, str):
-        whole = _FIELD.fullmatch(value)
+        whole = FIELD.fullmatch(value)
         return _look_up(operation, whole[1], fields) if whole else _fill_text(operation, value, fields)
     if isinstance(value, Mapping):
         return {key: _fill(operation, inner, fields) for key, inner in value.items()}
@@ -169,7 +175,7 @@ def _fill(operation: Operation, value: Any, fields: Mapping[str, object]) -> Any
 
 
 def _fill_text(operation: Operation, text: str, fields: Mapping[str, object]) -> str:
-    return _FIELD.sub(lambda found: str(_look_up(operation, found[1], fields)), text)
+    return FIELD.sub(lambda found: str(_look_up(operation, found[1], fields)), text)
 
 
 def _look_up(operation: Operation, name: str, fields: Mapping[str, object]) -> object:

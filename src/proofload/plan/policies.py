@@ -226,6 +226,11 @@ class AuditPolicy(Declared):
     overhead_at_most: float = Field(default=0.05, gt=0, lt=1)
     """The share that the log may add to the time of an operation that leaves an event."""
 
+    @property
+    def is_readable(self) -> bool:
+        """Return whether the log can be read at all: from files, or from Loki."""
+        return bool(self.files or (self.loki and self.loki_query))
+
 
 class LatencyPolicy(Declared):
     """What is promised of response times; without bounds the figures become a baseline."""

@@ -10,13 +10,13 @@ import http.server
 import json
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from tests.listening import Listener
 
 from proofload.core.clock import SystemClock
 from proofload.drive.faults.docker import DockerDriver
@@ -238,14 +238,9 @@ def toxiproxy() -> Iterator[Toxiproxy]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    yield state
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with Listener(Handler) as listener:
+        state.url = listener.url
+        yield state
 
 
 @pytest.mark.parametrize("kind", ["stop", "delay", "reset", "black_hole"])

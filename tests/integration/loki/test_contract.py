@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from tests.listening import Listener
 
 from proofload.core.clock import SystemClock
 from proofload.drive.observe.loki import Line, Loki, LokiError
@@ -101,16 +101,14 @@ class Replay:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.client = Loki(f"http://127.0.0.1:{self._server.server_port}", SystemClock(), waits_s=())
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._listener = Listener(Handler)
+        self.client = Loki(self._listener.url, SystemClock(), waits_s=())
 
     def __enter__(self) -> Loki:
         return self.client
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._listener.close()
 
 
 @pytest.mark.parametrize("name", sorted(name for name in RECORDED if name.startswith("push_")))

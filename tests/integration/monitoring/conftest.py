@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from tests.listening import Listener
 
 from proofload.stack import PROGRAMS, Stack
 
@@ -40,17 +40,14 @@ class Book:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._listener = Listener(Page)
+        self.url = self._listener.url
 
     def count(self, status: str, times: int = 1, route: str = "/x") -> None:
         self.requests.labels("gateway", route, "GET", status).inc(times)
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._listener.close()
 
 
 @pytest.fixture(scope="package")

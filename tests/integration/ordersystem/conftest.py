@@ -22,8 +22,6 @@ from ordersystem.supervisor.control import order
 from ordersystem.supervisor.process import die_with
 from ordersystem.supervisor.redis_server import find_redis_server, redis_command
 
-FAST = {"AUTH_KDF_TIME_COST": "1", "AUTH_KDF_MEMORY_KIB": "8"}
-
 
 @dataclass
 class Running:
@@ -73,7 +71,7 @@ def start(folder: Path, *arguments: str, **settings: str) -> Running:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **FAST, **settings},
+        env={**os.environ, **settings},
     )
     deadline = time.monotonic() + 60
     while not ready.exists():
@@ -89,6 +87,15 @@ def end(running: Running) -> None:
     if running.process.poll() is None:
         running.process.send_signal(signal.SIGTERM)
     running.process.communicate(timeout=30)
+
+
+@pytest.fixture(autouse=True)
+def environ_as_it_was():
+    """Take back what a command that ran in this process said to those that it would have started."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.prove.judge_a.explained import (
 @pytest.mark.parametrize("defect", LIMITER_DEFECTS)
 @pytest.mark.parametrize("model", LIMITERS)
 def test_a_limiter_is_accused_only_where_no_honest_one_explains_it(model, defect):
-    tally = limiters(defect, model, blur=3, worlds=60)
+    tally = limiters(defect, model, blur=3, worlds=30)
     assert tally.unsound == 0
     assert tally.found >= 0.8 * tally.tellable
     assert (tally.tellable > 0) == (defect != "honest")
@@ -25,7 +25,7 @@ def test_a_limiter_is_accused_only_where_no_honest_one_explains_it(model, defect
 @pytest.mark.parametrize("blur", [0, 1, 3])
 @pytest.mark.parametrize("defect", CIRCUIT_DEFECTS)
 def test_a_circuit_is_accused_only_where_no_honest_one_explains_it(defect, blur):
-    tally = circuits(defect, blur, worlds=120)
+    tally = circuits(defect, blur, worlds=60)
     assert tally.unsound == 0
     if defect == "honest":
         assert tally.tellable == 0

@@ -13,10 +13,13 @@ from .tape import MS, S, Tape, nothing, outcome, preset, rules
 TARGET = preset()
 
 
-def at_once(*, one_ms: int = 80, many_ms: int = 70, pairs: int = 5, odd: int = 0) -> tuple[Outcome, set[str]]:
+def at_once(
+    *, one_ms: int = 80, many_ms: int = 70, pairs: int = 12, odd: int = 0, odd_ms: int | None = None
+) -> tuple[Outcome, set[str]]:
+    """The judge's word on pairs of which the first `odd` are others."""
     tape = Tape("TC-LATENCY-004")
     for i in range(1, pairs + 1):
-        took = many_ms if i == odd else one_ms
+        took = (odd_ms or many_ms) if i <= odd else one_ms
         tape.add(f"many {i}", 200, 20, operation="balance", takes_ns=many_ms * MS, together=True)
         tape.add(f"one {i}", 200, 20, operation="balance", takes_ns=took * MS, together=True)
     found = latency_shapes.judge_one_user(tape.evidence(TARGET))
@@ -24,11 +27,21 @@ def at_once(*, one_ms: int = 80, many_ms: int = 70, pairs: int = 5, odd: int = 0
 
 
 def test_reads_of_one_user() -> None:
+    failed = (Outcome.FAIL, {"lat.serialized_by_lock"})
     assert at_once() == (Outcome.PASS, set())
-    assert at_once(one_ms=320) == (Outcome.FAIL, {"lat.serialized_by_lock"})
-    assert at_once(one_ms=320, odd=3) == (Outcome.PASS, set()), "what does not come every time may be the machine"
+    assert at_once(one_ms=320) == failed
+    assert at_once(one_ms=320, odd=1) == failed, "one pair may have met something else"
+    assert at_once(one_ms=320, odd=2)[0] is Outcome.INCONCLUSIVE, "what does not come every time may be the machine"
+    assert at_once(odd=2, odd_ms=320) == (Outcome.PASS, set()), "what came twice was the machine"
+    assert at_once(one_ms=1300, many_ms=1000)[0] is Outcome.INCONCLUSIVE, "a busy machine hides what one waits for"
+    assert at_once(one_ms=1300, many_ms=800) == failed, "a busy machine adds to both"
     assert at_once(one_ms=9, many_ms=3) == (Outcome.PASS, set()), "a few milliseconds are nothing"
-    assert at_once(pairs=2)[0] is Outcome.INCONCLUSIVE
+    assert at_once(one_ms=320, pairs=11)[0] is Outcome.INCONCLUSIVE
+
+
+def test_the_read_that_is_measured_is_the_same_in_every_process() -> None:
+    # Judging again happens in another process, where a set of names has another order.
+    assert latency_shapes.read_of(TARGET) == "balance"
 
 
 def starts(*, first_ms: tuple[int, ...] = (8, 9, 8), proven: bool = True, count: int = 300) -> tuple[Outcome, set[str]]:

@@ -80,6 +80,18 @@ def test_secrets_in_errors_and_in_the_log(secret: str) -> None:
     assert secret not in repr(logged)
 
 
+def test_a_log_that_is_in_loki_alone_is_looked_at_too() -> None:
+    declared = TARGET.policies.audit
+    assert declared is not None
+    there = declared.model_copy(update={"files": (), "loki": "http://127.0.0.1:3100", "loki_query": '{job="x"}'})
+    target = TARGET.model_copy(update={"policies": TARGET.policies.model_copy(update={"audit": there})})
+    judge = secrets.judge_kept_secret
+    assert rules(judge(errors().evidence(target, facts=FACTS, ledgers=log(f"tried {REAL}")))) == {"audit.secret"}
+    assert outcome(judge(errors().evidence(target, facts=FACTS, ledgers=log()))) is Outcome.PASS
+    # It was declared, and nothing of it was read.
+    assert outcome(judge(errors().evidence(target, facts=FACTS))) is Outcome.INCONCLUSIVE
+
+
 def test_secrets_not_looked_for_are_no_pass() -> None:
     judge = secrets.judge_kept_secret
     assert outcome(judge(errors(count=2).evidence(TARGET, facts=FACTS, ledgers=log()))) is Outcome.INCONCLUSIVE

@@ -11,34 +11,30 @@ from proofload.plan.target import Target
 from proofload.record.ledger import AuditEntry, Ledgers, Reading, Sample
 
 (METRICS,), (AUDIT,) = METRICS_CASES, AUDIT_CASES
-BLOCKS = ("on a", "off a", "off b", "on b")
+BLOCKS = ("on", "off", "off", "on")
 
 
 def played(
-    case: str, adds: float, *, counts_when_off: bool = False, rounds: int = 16
+    case: str, adds: float, *, counts_when_off: bool = False, rounds: int = 16, status: int = 200, counts: bool = True
 ) -> tuple[Tape, list[Reading], list[AuditEntry]]:
     tape, total = Tape(case), 0.0
-    readings: list[Reading] = []
     entries: list[AuditEntry] = []
 
     def reading(label: str) -> Reading:
         return Reading("gateway", label, S, S, (Sample("http_requests_total", {"service": "gateway"}, total),))
 
+    readings = [reading("before")]
+    operation = "login" if case == "TC-AUDIT-005" else "profile"
     for i in range(1, rounds + 1):
-        for block in BLOCKS:
-            if block == "off a":
-                readings.append(reading(f"muted {i}"))
-            if block == "on b":
-                readings.append(reading(f"unmuting {i}"))
-            is_on = block.startswith("on")
+        for place, block in enumerate(BLOCKS):
             for request in range(5):
-                name = f"{i} {block} {request}"
-                took = round(2 * MS * (1 + (adds if is_on else 0))) + request * 1000 + i * 500
-                tape.add(f"{i} {block}", 200, takes_ns=took, request_id=name)
-                if is_on or counts_when_off:
+                name = f"{i} {place} {request}"
+                took = round(2 * MS * (1 + (adds if block == "on" else 0))) + request * 1000 + i * 500
+                tape.add(block, status, takes_ns=took, request_id=name, tag=str(i), operation=operation)
+                if counts and (block == "on" or counts_when_off):
                     total += 1
                     entries.append(line(len(entries) + 1, "{}", {"request_id": name}))
-        readings.append(reading(f"ended {i}"))
+    readings.append(reading("after"))
     return tape, readings, entries
 
 
@@ -68,7 +64,20 @@ def test_a_switch_that_does_nothing_proves_nothing() -> None:
         list(AUDIT.judge(audit(0.0, counts_when_off=True))),
     ):
         assert outcome(found) is Outcome.INCONCLUSIVE
-        assert "the switch was not seen to work" in found[0].says
+        assert "while the" in found[0].says
+        assert "off" in found[0].says
+
+
+def test_a_control_that_never_counts_proves_nothing_either() -> None:
+    for found in (list(METRICS.judge(metrics(0.0, counts=False))), list(AUDIT.judge(audit(0.0, counts=False)))):
+        assert outcome(found) is Outcome.INCONCLUSIVE
+        assert "on" in found[0].says
+
+
+def test_requests_that_were_refused_say_nothing_of_the_cost() -> None:
+    found = list(METRICS.judge(metrics(0.0, status=429)))
+    assert outcome(found) is Outcome.INCONCLUSIVE
+    assert "were not served" in found[0].says
 
 
 def test_few_rounds_and_none_prove_nothing() -> None:

@@ -171,7 +171,7 @@ async def drive_open(lab: Lab) -> None:
         await lab.read_prometheus("open")
         await books.settle_books(lab)
         await lab.read_services("after")
-        books.read_audit(lab)
+        await books.read_log(lab)
 
 
 async def _look(lab: Lab, label: str) -> None:

@@ -103,7 +103,7 @@ async def drive_books(lab: Lab) -> None:
         await lab.run(lab.burst("at once", policy.probe, size + 2 * _OVER, account=account, source=lab.source()))
         await books.settle_books(lab)
         await lab.read_services("after")
-        books.read_audit(lab)
+        await books.read_log(lab)
 
 
 def judge_books(evidence: Evidence) -> list[Finding]:

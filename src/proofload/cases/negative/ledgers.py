@@ -27,7 +27,7 @@ def missing(target: Target) -> str:
     if target.policies.metrics is None or target.policies.metrics.url is None:
         return "the target declares no metrics page (policies.metrics.url)"
     audit = target.policies.audit
-    if audit is None or not audit.files or _EVENT not in audit.events:
+    if audit is None or not audit.is_readable or _EVENT not in audit.events:
         return f"the target declares no audit log with the event {_EVENT} (policies.audit)"
     if target.users is None or target.users.login is None:
         return "the target declares no log-in (users.login)"
@@ -60,7 +60,7 @@ async def drive_served(lab: Lab) -> None:
         later_ns = max(_SETTLES_NS, audit.arrives_within)
         await lab.wait_until_ns(lab.clock.now_ns() + later_ns, "the last counts and events to be written")
         await lab.read_services("after")
-        lab.read_audit()
+        await lab.read_log()
 
 
 def judge_served(evidence: Evidence) -> list[Finding]:

@@ -67,7 +67,7 @@ async def drive_errors(lab: Lab) -> None:
     audit = lab.target.policies.audit
     if audit is not None:
         await lab.wait_until_ns(lab.clock.now_ns() + audit.arrives_within, "the last events to reach the audit log")
-        lab.read_audit()
+        await lab.read_log()
 
 
 def judge_kept_secret(evidence: Evidence) -> list[Finding]:
@@ -76,7 +76,7 @@ def judge_kept_secret(evidence: Evidence) -> list[Finding]:
     digests = frozenset(evidence.facts.get("digests", ()))
     findings = [_answers(evidence, canaries, digests)]
     audit = evidence.target.policies.audit
-    if audit is not None and audit.files:
+    if audit is not None and audit.is_readable:
         findings.append(_log(evidence, canaries, digests))
     return delivered(evidence, findings)
 

@@ -25,8 +25,8 @@ def missing(target: Target) -> str:
     if gateway_limit(target) is None:
         return "the target declares no rate limit of the gateway (policies.rate_limit)"
     policy = target.policies.audit
-    if policy is None or not policy.files:
-        return "the target declares no audit log (policies.audit.files)"
+    if policy is None or not policy.is_readable:
+        return "the target declares no audit log (policies.audit.files, or loki with loki_query)"
     return "" if _EVENT in policy.events else f"its audit log promises no such event (policies.audit.events.{_EVENT})"
 
 
@@ -47,7 +47,7 @@ async def drive(lab: Lab) -> None:
     )
     await lab.wait_until_ns(lab.clock.now_ns() + policy.arrives_within, "the last events to arrive in the audit log")
     lab.note("read_ns", lab.clock.now_ns())
-    lab.read_audit()
+    await lab.read_log()
 
 
 def judge(evidence: Evidence) -> list[Finding]:
@@ -79,7 +79,7 @@ CASES = (
         passes_when="each refused request has exactly one entry in the log, whole",
         read_fail="the finding names the refused request that has no entry",
         least_evidence=f"{_NEEDED} requests that surely were refused",
-        needs=("policies.rate_limit", "policies.audit.files", f"policies.audit.events.{_EVENT}"),
+        needs=("policies.rate_limit", "policies.audit", f"policies.audit.events.{_EVENT}"),
         missing=missing,
         expected_ns=lambda target: (
             (target.policies.audit.arrives_within if target.policies.audit else 0) + 4 * NS_PER_SECOND

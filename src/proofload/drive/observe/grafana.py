@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from proofload.core.errors import ToolError
+from proofload.core.units import NS_PER_MS
 from proofload.drive.observe.side_channel import Answer, call
 from proofload.plan.masking import masked_text
-
-_NS_PER_MS = 1_000_000
 
 
 class Grafana:
@@ -27,8 +26,8 @@ class Grafana:
     async def annotate(self, text: str, tags: Sequence[str], from_wall_ns: int, to_wall_ns: int) -> None:
         """Mark a range on every dashboard that shows annotations with these tags."""
         content = {
-            "time": from_wall_ns // _NS_PER_MS,
-            "timeEnd": to_wall_ns // _NS_PER_MS,
+            "time": from_wall_ns // NS_PER_MS,
+            "timeEnd": to_wall_ns // NS_PER_MS,
             "tags": list(tags),
             "text": text,
         }

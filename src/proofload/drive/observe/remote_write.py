@@ -11,6 +11,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from prometheus_client.core import Metric
 
 from proofload.core.errors import ToolError
+from proofload.core.units import NS_PER_MS
 from proofload.drive.observe.push import JOB
 from proofload.drive.observe.side_channel import call
 from proofload.plan.masking import masked_text
@@ -21,7 +22,6 @@ _HEADERS = {
     "X-Prometheus-Remote-Write-Version": "0.1.0",
     "User-Agent": "proofload",
 }
-_NS_PER_MS = 1_000_000
 _Field = descriptor_pb2.FieldDescriptorProto
 
 
@@ -36,7 +36,7 @@ class RemoteWrite:
 
     async def write(self, families: Sequence[Metric], wall_ns: int) -> None:
         """Write every sample as of this instant. Raises ToolError where it is not taken."""
-        body = compressed(message(families, self._labels, wall_ns // _NS_PER_MS))
+        body = compressed(message(families, self._labels, wall_ns // NS_PER_MS))
         answer = await call("POST", self._url, body=body, headers=_HEADERS)
         if not answer.ok:
             raise ToolError(f"{self.told}: {answer.told}")

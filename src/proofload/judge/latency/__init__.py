@@ -2,7 +2,7 @@
 
 from proofload.judge.latency.attribution import attribute_bottleneck, judge_serialization
 from proofload.judge.latency.judge import judge_latency, percentiles_of
-from proofload.judge.latency.overhead import Round, judge_overhead
+from proofload.judge.latency.overhead import Round, enough_rounds, judge_overhead
 from proofload.judge.latency.percentiles import Percentile, estimate, interval_ranks, percentile_ns, samples_needed
 from proofload.judge.latency.samples import Samples, gather
 from proofload.judge.latency.shape import LatencyBounds, judge_slow_few
@@ -13,6 +13,7 @@ __all__ = [
     "Round",
     "Samples",
     "attribute_bottleneck",
+    "enough_rounds",
     "estimate",
     "gather",
     "interval_ranks",

@@ -97,7 +97,7 @@ def _key(evidence: Evidence, operation: str, status: int) -> _Key:
     declared = evidence.target.operations.get(operation)
     if declared is None:
         return (operation, "", str(status))
-    return (declared.route or declared.path.split("?")[0], declared.method, str(status))
+    return (declared.counted_as, declared.method, str(status))
 
 
 def _metrics(evidence: Evidence) -> Counter[_Key] | None:

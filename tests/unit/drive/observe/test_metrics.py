@@ -1,12 +1,12 @@
 """A metrics page becomes raw samples; what can't be read becomes a reading that says why."""
 
 import asyncio
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
 
 import pytest
+from tests.listening import Listener
 
 from proofload.core.clock import SystemClock
 from proofload.drive.observe.metrics import parse_metrics, read_metrics
@@ -40,13 +40,8 @@ class Page(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    thread = threading.Thread(target=listener.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{listener.server_address[1]}"
-    listener.shutdown()
-    listener.server_close()
-    thread.join()
+    with Listener(Page) as listener:
+        yield listener.url
 
 
 def read(url: str) -> Reading:
