@@ -21,13 +21,14 @@ $(VENV)/.%.stamp: requirements/%.lock pyproject.toml | $(VENV)/bin/python
 	@echo "installing the locked dependencies ($*) into $(VENV) ..."
 	@$(PIP) install --require-hashes -r requirements/$*.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q src # once, where the environment keeps every later process from doing so
 	@touch $@
 
 demo: $(VENV)/.demo.stamp ## Prove the reference system's controls (ARGS="TC-RL-001 --defect rl.limit_plus_one")
 	@$(BIN)/proofload demo $(ARGS)
 
 test: $(VENV)/.demo.stamp $(VENV)/.dev.stamp debian-packages ## Install what the tests need and run them all
-	@$(BIN)/pytest -n 3 --dist loadfile -m "not alone" $(ARGS)
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not alone" $(ARGS) # the long ones, of e2e, first
 	@$(BIN)/pytest -m alone $(ARGS) || [ $$? -eq 5 ] # 5: ARGS chose none of those that run alone
 
 docs: $(VENV)/.demo.stamp $(VENV)/.docs.stamp ## Build the documentation into site/, every broken link an error
@@ -47,8 +48,9 @@ format: $(VENV)/.dev.stamp ## Format the code and apply safe fixes
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.demo.stamp $(VENV)/.bench.stamp debian-packages ## Measure against k6, Locust, wrk and aiohttp in one run
+bench: $(VENV)/.demo.stamp $(VENV)/.bench.stamp debian-packages ## Measure against k6, Locust, wrk and aiohttp in one run; then keep 10 million exchanges
 	@$(BIN)/python benchmarks/engine.py $(ARGS)
+	@$(BIN)/python benchmarks/long_run.py
 
 bench-judges: $(VENV)/.demo.stamp ## Measure the judges at 10 k to 10 M exchanges on one core
 	@$(BIN)/python benchmarks/judges.py $(ARGS)

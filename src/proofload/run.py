@@ -15,9 +15,9 @@ from proofload.cases.holds import Holds
 from proofload.cases.lab import Audience, Lab, Shared
 from proofload.cases.sources import Sources
 from proofload.core.clock import Anchor, SystemClock
-from proofload.core.errors import PlanError, Problem, ProofloadError, UnfitTargetError
+from proofload.core.errors import PlanError, Problem, ProofloadError, UnfitEngineError, UnfitTargetError
 from proofload.core.seeds import fresh_seed
-from proofload.drive.endpoint import Endpoint, TlsSettings
+from proofload.drive.endpoint import Endpoint
 from proofload.drive.engine import Engine
 from proofload.judge.evidence import Evidence
 from proofload.judge.panel import verdict as verdict_of
@@ -25,11 +25,11 @@ from proofload.judge.verdict import Outcome, Verdict
 from proofload.observing import Observing
 from proofload.plan.ownership import prove_ownership
 from proofload.plan.target import Target
-from proofload.plan.workload import Ceilings
 from proofload.record.bundle import Bundle, BundleWriter, new_bundle_path
 from proofload.record.history import History
 from proofload.record.ledger import Ledgers
 from proofload.report.as_json import SCHEMA_VERSION, verdict_json
+from proofload.sending import OWN, RESTORING, SETUP, Sending
 from proofload.suite import dossier as files
 from proofload.suite.catalogue import CATALOGUE
 from proofload.suite.dossier import Dossier
@@ -37,10 +37,7 @@ from proofload.suite.environment import describe
 from proofload.suite.schedule import Schedule
 
 VERDICTS = "verdicts.json"
-_KEPT_HEADERS = ("x-request-id", "content-type", "date")
 _SECONDS_BETWEEN_PULSES = 0.5
-SETUP = "setup"
-"""The pseudo-case whose history holds the making of test users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,41 +62,34 @@ async def run(
     audience: Audience,
     fail_fast: bool = False,
     notes: Sequence[str] = (),
+    engine: str = OWN,
+    cluster: str | None = None,
 ) -> Ended:
     """Run `cases` on `target` and return their verdicts; everything they rest on is in the bundle.
 
     SIGINT and SIGTERM end it early and in order: what was seen so far is kept, sealed and judged. So does the first
     FAIL with `fail_fast`. `notes` are what a reader has to know beside the verdicts; they are kept with the evidence.
+    `engine` sends what the cases ask for, `proofload` or `k6`, or the nodes of the `cluster` at a Ray address; test
+    users are made from here in either case.
     Raises SafetyError before anything is sent where the target may not be loaded.
     """
     vet = prove_ownership(target)
+    endpoint = Endpoint.of(target.address)
+    sending = Sending.by(engine, cluster, endpoint)
     clock = SystemClock()
     seed = fresh_seed() if seed is None else seed
     run_id = f"{fresh_seed():08x}"
     began_wall_ns = clock.wall_ns()
     writer = BundleWriter(new_bundle_path(out, began_wall_ns, run_id))
     files.save_plan(writer, target, [case.id for case in cases], seed, {"notes": list(notes)})
-    writer.write_json(files.ENVIRONMENT, describe())
-
-    endpoint = Endpoint.of(target.address)
-    kept = sorted({*_KEPT_HEADERS, *target.told_headers()})
+    writer.write_json(files.ENVIRONMENT, {**describe(), "engine": sending.name})
 
     observing = Observing(target, run_id, cases, clock, audience)
 
     def new_engine(prefix: str) -> Engine:
-        engine = Engine(
-            endpoint,
-            target.operations,
-            ceilings=_ceilings(target),
-            clock=clock,
-            seed=seed,
-            keep_headers=kept,
-            id_prefix=f"{prefix}-",
-            vet=vet,
-            tls=TlsSettings.of(target.tls),
-        )
-        observing.watch(prefix.removeprefix(f"{run_id}-"), engine)
-        return engine
+        made = sending.engine(prefix, target, clock=clock, seed=seed, vet=vet)
+        observing.watch(prefix.removeprefix(f"{run_id}-"), made)
+        return made
 
     sources = Sources(seed, endpoint.host, target.sources)
     setup = new_engine(f"{run_id}-{SETUP}")
@@ -109,7 +99,10 @@ async def run(
     shared.on_fault = observing.fault
     conduct = _Conduct(shared, writer, schedule, fail_fast=fail_fast)
     async with observing:
-        got_signal = await conduct.all()
+        try:
+            got_signal = await conduct.all()
+        finally:
+            sending.end()
         writer.write_history(f"history/{SETUP}.parquet", setup.history())
         writer.seal()
         verdicts = judge_bundle(writer.path)
@@ -239,6 +232,8 @@ class _Conduct:
                 await case.drive(lab)
         except asyncio.CancelledError:
             interrupted = self._why_ended()
+        except UnfitEngineError as error:
+            skipped = str(error)
         except UnfitTargetError as error:
             interrupted = str(error)
         except ProofloadError as error:
@@ -296,7 +291,7 @@ class _Conduct:
         """Bring back what the case disturbed, where those that wait need it; meanwhile it is left alone."""
         self._skip_hopeless()
         if case.restore is not None and self._schedule.leaves_behind(case):
-            lab = Lab(f"{case.id}-restore", self._shared)
+            lab = Lab(f"{case.id}{RESTORING}", self._shared)
             self._schedule.restoring(case)
             self._restoring[asyncio.create_task(_attempt(case.restore, lab))] = (case, lab)
 
@@ -336,8 +331,3 @@ async def _attempt(restore: Callable[[Lab], Awaitable[None]], lab: Lab) -> None:
     """Restore as far as that goes; the cases that come next will see for themselves what they find."""
     with contextlib.suppress(ProofloadError, asyncio.CancelledError):
         await restore(lab)
-
-
-def _ceilings(target: Target) -> Ceilings:
-    ceilings = target.ceilings
-    return Ceilings(ceilings.requests_per_second, ceilings.total_requests, ceilings.duration)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cli import processes_that_name, proofload, start, wait_for_line
+from tests.e2e.cli import decided, processes_that_name, proofload, start, wait_for_line
 
 WINDOW = ("--window", "3s")
 
@@ -17,14 +17,14 @@ def bundle_of(folder: Path) -> Path:
 
 
 def test_the_honest_system_passes_and_its_bundle_judges_to_the_same_bytes(tmp_path: Path) -> None:
-    ran = proofload(
+    ran = decided(
         "demo", "TC-RL-001", "TC-RL-002", *WINDOW, "--json", "--junit", "junit.xml", "--seed", "7", cwd=tmp_path
     )
     assert ran.status == 0, ran.out
     assert ran.outcomes() == {"TC-RL-001": "PASS", "TC-RL-002": "PASS"}
     assert ran.json["seed"] == 7
     assert 'tests="2" failures="0" errors="0" skipped="0"' in (tmp_path / "junit.xml").read_text()
-    bundle = bundle_of(tmp_path)
+    bundle = tmp_path / ran.json["bundle"]
     before = (bundle / "verdicts.json").read_bytes()
     again = proofload("judge", bundle, "--json", cwd=tmp_path)
     assert again.status == 0
@@ -48,7 +48,7 @@ def test_the_honest_system_passes_and_its_bundle_judges_to_the_same_bytes(tmp_pa
 
 
 def test_one_admitted_too_many_fails_and_is_named(tmp_path: Path) -> None:
-    ran = proofload("demo", "TC-RL-001", "TC-RL-002", *WINDOW, "--defect", "rl.limit_plus_one", "--json", cwd=tmp_path)
+    ran = decided("demo", "TC-RL-001", "TC-RL-002", *WINDOW, "--defect", "rl.limit_plus_one", "--json", cwd=tmp_path)
     assert ran.status == 10
     assert ran.outcomes() == {"TC-RL-001": "FAIL", "TC-RL-002": "PASS"}
     assert ran.rules("TC-RL-001") == {"rl.over_admission"}
@@ -56,7 +56,7 @@ def test_one_admitted_too_many_fails_and_is_named(tmp_path: Path) -> None:
 
 
 def test_lost_headers_fail_and_leave_enforcement_alone(tmp_path: Path) -> None:
-    ran = proofload(
+    ran = decided(
         "demo", "TC-RL-001", "TC-RL-002", *WINDOW, "--defect", "rl.headers_lost_on_proxied", "--json", cwd=tmp_path
     )
     assert ran.status == 10
@@ -65,7 +65,7 @@ def test_lost_headers_fail_and_leave_enforcement_alone(tmp_path: Path) -> None:
 
 
 def test_metrics_audit_log_and_latency_of_the_honest_system_pass(tmp_path: Path) -> None:
-    ran = proofload("demo", "TC-MON-001", "TC-AUDIT-001", "TC-LATENCY-001", "--json", cwd=tmp_path)
+    ran = decided("demo", "TC-MON-001", "TC-AUDIT-001", "TC-LATENCY-001", "--json", cwd=tmp_path)
     assert ran.outcomes() == {"TC-MON-001": "PASS", "TC-AUDIT-001": "PASS", "TC-LATENCY-001": "PASS"}, ran.out
     assert ran.status == 0
     told = {

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.e2e.cli import proofload
+from tests.e2e.cli import decided, proofload
 
 EVERY = [f"TC-INT-00{number}" for number in range(1, 8)]
 
@@ -15,6 +15,6 @@ def test_the_honest_system_passes_every_one(tmp_path: Path) -> None:
 
 
 def test_a_limiter_that_opens_without_its_store_is_caught(tmp_path: Path) -> None:
-    ran = proofload("demo", "TC-INT-006", "--window", "4s", "--defect", "rl.fail_open", "--json", cwd=tmp_path)
+    ran = decided("demo", "TC-INT-006", "--window", "4s", "--defect", "rl.fail_open", "--json", cwd=tmp_path)
     assert ran.status == 10, ran.out
     assert ran.rules("TC-INT-006") == {"rl.fail_open"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cli import proofload
+from tests.e2e.cli import decided, proofload
 
 pytestmark = pytest.mark.slow
 
@@ -34,10 +34,9 @@ def test_each_defect_fails_its_own_case(tmp_path: Path) -> None:
     assert "PASS" not in told.values(), told
     runs = dict.fromkeys(told, ran)
     for defect, case in BROKEN.items():
-        if (
-            told[case] == "INCONCLUSIVE"
-        ):  # five defects at once on a slow machine: this one may need the system for itself
-            runs[case] = proofload("demo", case, "--defect", defect, "--window", "5s", "--json", cwd=tmp_path)
+        if told[case] == "INCONCLUSIVE":
+            # Five defects at once on a slow machine: this one may need the system for itself.
+            runs[case] = decided("demo", case, "--defect", defect, "--window", "5s", "--json", cwd=tmp_path)
     assert {case: run.outcomes()[case] for case, run in runs.items()} == dict.fromkeys(BROKEN.values(), "FAIL")
     assert runs["TC-LOCK-002"].rules("TC-LOCK-002") == {"lock.not_released"}
     assert runs["TC-LOCK-004"].rules("TC-LOCK-004") == {"lock.idempotency_ignored"}
@@ -48,5 +47,5 @@ def test_each_defect_fails_its_own_case(tmp_path: Path) -> None:
 
 def test_refusals_that_are_not_counted_fail_their_case(tmp_path: Path) -> None:
     broken = ("--defect", "lock.contention_not_counted", "--window", "3s", "--json")
-    ran = proofload("demo", "TC-LOCK-005", *broken, cwd=tmp_path)
+    ran = decided("demo", "TC-LOCK-005", *broken, cwd=tmp_path)
     assert ran.rules("TC-LOCK-005") == {"lock.contention_miscounted"}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from proofload.demo import ReferenceSystem
-from tests.e2e.cli import proofload
+from tests.e2e.cli import decided, proofload
 
 NEGATIVE = tuple(f"TC-NEG-{number:03}" for number in range(1, 11))
 FURTHER = ("TC-RL-003", "TC-RL-004", "TC-CB-004", "TC-CB-005", "TC-CB-006", "TC-CB-007")
@@ -21,7 +21,8 @@ BROKEN = {
 
 
 def test_the_honest_system_is_never_accused(tmp_path: Path) -> None:
-    ran = proofload("demo", *NEGATIVE, *FURTHER, "--window", "3s", "--json", cwd=tmp_path, timeout_s=180)
+    command = ("demo", *NEGATIVE, *FURTHER, "--window", "3s", "--json")
+    ran = decided(*command, cwd=tmp_path, of=UNHURRIED, timeout_s=180)
     told = ran.outcomes()
     assert set(told) == {*NEGATIVE, *FURTHER}
     assert "FAIL" not in told.values(), ran.out
@@ -33,7 +34,8 @@ def test_the_honest_system_is_never_accused(tmp_path: Path) -> None:
 def test_each_defect_fails_its_own_case(tmp_path: Path) -> None:
     defects = [word for defect in BROKEN for word in ("--defect", defect)]
     cases = ("TC-NEG-001", *BROKEN.values())
-    ran = proofload("demo", *cases, *defects, "--window", "3s", "--json", cwd=tmp_path, timeout_s=180)
+    command = ("demo", *cases, *defects, "--window", "3s", "--json")
+    ran = decided(*command, cwd=tmp_path, of=BROKEN.values(), timeout_s=180)
     told = ran.outcomes()
     assert {case for case, outcome in told.items() if outcome == "FAIL"} == set(BROKEN.values()), ran.out
     assert ran.status == 10
@@ -80,6 +82,6 @@ def test_limits_of_single_services_on_ones_own_target(tmp_path: Path, system: Re
     wrong.write_text(LIMITS.format(gateway=system.ready.gateway, user=80))
     ran = proofload("run", "TC-RL-003", "--target", right, "--json", cwd=tmp_path)
     assert ran.outcomes()["TC-RL-003"] in ("PASS", "INCONCLUSIVE"), ran.out
-    ran = proofload("run", "TC-RL-003", "--target", wrong, "--json", cwd=tmp_path)
+    ran = decided("run", "TC-RL-003", "--target", wrong, "--json", cwd=tmp_path)
     assert ran.outcomes() == {"TC-RL-003": "FAIL"}
     assert "rl.wrongful_rejection" in ran.rules("TC-RL-003")

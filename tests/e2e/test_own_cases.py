@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from proofload.demo import ReferenceSystem
-from tests.e2e.cli import proofload
+from tests.e2e.cli import decided, proofload
 from tests.e2e.conftest import TARGET
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_case.py"
@@ -26,7 +26,7 @@ def target(folder: Path, gateway: str, text: str = TARGET.replace(BALANCE, WITH_
 
 def test_the_example_passes_and_is_judged_again(tmp_path: Path, gateway: str) -> None:
     target(tmp_path, gateway)
-    ran = proofload("run", "--cases", EXAMPLE, "--json", cwd=tmp_path)
+    ran = decided("run", "--cases", EXAMPLE, "--json", cwd=tmp_path)
     assert ran.outcomes() == {"SHOP-001": "PASS"}, ran.out
     bundle = ran.json["bundle"]
     again = proofload("judge", bundle, "--cases", EXAMPLE, "--json", cwd=tmp_path)

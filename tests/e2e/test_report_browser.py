@@ -20,7 +20,7 @@ from proofload.record.history import History
 from proofload.report.html.page import page as html_page
 from proofload.report.result import CaseInfo, RunResult
 from proofload.report.story import Story
-from tests.e2e.cli import Result, proofload, start, wait_for_line
+from tests.e2e.cli import Result, decided, proofload, start, wait_for_line
 from tests.unit.report.test_page import TARGET
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -42,7 +42,7 @@ def browser() -> Iterator[Browser]:
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Result:
     folder = tmp_path_factory.mktemp("broken")
     defects = [part for defect in DEFECTS for part in ("--defect", defect)]
-    return proofload("demo", *CASES, *defects, "--window", "3s", "--json", "--quiet", "--out", folder, cwd=folder)
+    return decided("demo", *CASES, *defects, "--window", "3s", "--json", "--quiet", "--out", folder, cwd=folder)
 
 
 def report_of(result: Result) -> Path:

@@ -2,7 +2,6 @@
 
 import http.server
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from proofload.demo import ReferenceSystem
-from tests.e2e.cli import proofload
+from tests.e2e.cli import decided, proofload
 from tests.e2e.conftest import TARGET, Declare
+from tests.listening import Listener
 
 
 def free_port() -> int:
@@ -23,7 +23,7 @@ def free_port() -> int:
 
 @pytest.mark.parametrize("system", [{"GATEWAY_RATE_LIMIT": "1000000"}], indirect=True)
 def test_a_limiter_that_is_switched_off_fails(tmp_path: Path, system: ReferenceSystem, declare: Declare) -> None:
-    ran = proofload("run", "TC-RL-001", "--target", declare(system.ready.gateway), "--json", cwd=tmp_path)
+    ran = decided("run", "TC-RL-001", "--target", declare(system.ready.gateway), "--json", cwd=tmp_path)
     assert ran.status == 10
     assert "rl.never_rejects" in ran.rules("TC-RL-001")
 
@@ -38,7 +38,7 @@ def test_load_that_a_ceiling_kept_from_being_sent_is_inconclusive(
 
 
 def test_a_limit_declared_twice_as_high_fails(tmp_path: Path, system: ReferenceSystem, declare: Declare) -> None:
-    ran = proofload("run", "TC-RL-001", "--target", declare(system.ready.gateway, limit=200), "--json", cwd=tmp_path)
+    ran = decided("run", "TC-RL-001", "--target", declare(system.ready.gateway, limit=200), "--json", cwd=tmp_path)
     assert ran.status == 10
     assert "rl.wrongful_rejection" in ran.rules("TC-RL-001")
 
@@ -71,20 +71,14 @@ class Slow(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def slow() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
-        server.daemon_threads = True
-        server.request_queue_size = 128
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    with Listener(Slow) as listener:
+        yield listener.url
 
 
 def test_a_server_too_slow_to_be_tried_is_no_pass(tmp_path: Path, slow: str) -> None:
     (tmp_path / "t.yaml").write_text(
         f"version: 1\naddress: {slow}\noperations: {{read: {{path: /api/x}}}}\n"
-        "policies: {rate_limit: [{limit: 100000, window: 3s, probe: read}]}\nceilings: {total_requests: 300}\n"
+        "policies: {rate_limit: [{limit: 100000, window: 3s, probe: read}]}\nceilings: {total_requests: 120}\n"
     )
     ran = proofload("run", "TC-RL-001", "--target", "t.yaml", "--json", cwd=tmp_path)
     assert ran.status == 11, ran.out

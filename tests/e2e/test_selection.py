@@ -1,6 +1,7 @@
 """Choosing cases, repeating them and ending at the first FAIL, on the real reference system."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 from tests.e2e.cli import proofload
@@ -11,10 +12,13 @@ def test_repeated_runs_end_at_the_first_fail_and_say_how_many_passed(tmp_path: P
         *("demo", "TC-RL-001", "--window", "1s", "--repeat", "2", "--seed", "5", "--json", "--junit", "junit.xml"),
         cwd=tmp_path,
     )
-    assert ran.status == 0, ran.out
-    assert ran.json["tally"] == {"TC-RL-001": {"PASS": 2}}
+    # On a busy machine a window of a second may be over before its case has seen all it must: no PASS, and no FAIL.
+    outcomes = [one["outcome"] for run in ran.json["runs"] for one in run["verdicts"]]
+    assert set(outcomes) <= {"PASS", "INCONCLUSIVE"}
+    assert ran.status == (0 if outcomes == ["PASS"] * 2 else 11)
+    assert ran.json["tally"] == {"TC-RL-001": dict(Counter(outcomes))}
     assert [run["seed"] for run in ran.json["runs"]] == [5, 6]
-    assert "run 2 of 2: 1 PASS" in ran.err
+    assert f"run 2 of 2: 1 {outcomes[1]}" in ran.err
     assert (tmp_path / "junit.xml").read_text().count("<testsuite ") == 2
     assert all("not the true 60s" in run["notes"][0] for run in ran.json["runs"])
     bundle = Path(ran.json["runs"][0]["bundle"])

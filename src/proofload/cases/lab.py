@@ -19,6 +19,7 @@ from proofload.core.units import NS_PER_SECOND
 from proofload.drive.engine import Engine
 from proofload.drive.faults import probes
 from proofload.drive.faults.declared import driver_of
+from proofload.drive.faults.driver import Driver
 from proofload.drive.faults.journal import Journal
 from proofload.drive.faults.lease import Lease, lease
 from proofload.drive.faults.supervised import MUTE
@@ -79,6 +80,22 @@ class Shared:
     holds: Holds = field(default_factory=Holds)
     on_fault: Callable[[str, str, str, bool], None] = lambda *_: None
     """Hears of a case, a service and a kind of fault: whether it holds now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Toggle:
+    """A control that is switched off on a lease."""
+
+    _driver: Driver
+    _kind: str
+
+    async def on(self) -> None:
+        """Switch it on. Raises FaultError where that can't be done."""
+        await self._driver.undo(self._kind)
+
+    async def off(self) -> None:
+        """Switch it off. Raises FaultError where that can't be done."""
+        await self._driver.apply(self._kind)
 
 
 class Lab:
@@ -166,6 +183,7 @@ class Lab:
         account: Account | None = None,
         source: str | None = None,
         fresh_connections: bool = False,
+        tag: str = "",
     ) -> Steps:
         """Return `n` requests (or runs of a script) one after the other, by one client."""
         return Steps(
@@ -175,6 +193,7 @@ class Lab:
             sources=(source,) if source else (),
             identities=(account.identity(),) if account else (),
             fresh_connections=fresh_connections,
+            tag=tag,
         )
 
     def crowd(
@@ -300,6 +319,11 @@ class Lab:
         else:
             self._audit = entries
 
+    async def read_log(self) -> None:
+        """Read the audit log wherever it can be read: the files, and Loki, which is all there is where no file is."""
+        self.read_audit()
+        await self.read_loki()
+
     def loki_error(self) -> str:
         """Return why Loki could not be read the last time, or nothing."""
         return self._ledger_facts.get("loki_error", "")
@@ -341,8 +365,12 @@ class Lab:
                 self._edges += leased.edges
 
     @asynccontextmanager
-    async def switched_off(self, name: str, switch: Switch, duration_ns: int) -> AsyncIterator[None]:
-        """Switch a control off on a lease; whether it did anything the target's own books must show."""
+    async def switched_off(self, name: str, switch: Switch, duration_ns: int) -> AsyncIterator[Toggle]:
+        """Switch a control off on a lease; whether it did anything the target's own books must show.
+
+        Inside, it may be switched on and off again as often as is liked: at the end of the lease it is on, whatever
+        happens.
+        """
         driver = driver_of(switch)
         kind = MUTE if MUTE in driver.kinds else "stop"
         said = probes.said("the switch was thrown; the target's books tell whether it did anything")
@@ -357,7 +385,7 @@ class Lab:
             held=said,
             mended=said,
         ):
-            yield
+            yield Toggle(driver, kind)
 
     async def wait_until_ns(self, due_ns: int, what: str) -> None:
         """Wait for an instant, and say for what."""

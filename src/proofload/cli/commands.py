@@ -37,6 +37,7 @@ from proofload.report.served.server import LivePage
 from proofload.report.view import safe
 from proofload.retell import result_of
 from proofload.run import Ended, judge_bundle, run
+from proofload.sending import K6, OWN
 from proofload.suite.catalogue import CATALOGUE, CORE
 from proofload.suite.choice import Choice
 from proofload.suite.choose import choose
@@ -45,6 +46,8 @@ _SMALL_LOGS = {"AUDIT_ROTATE_BYTES": "6144"}
 """Some twenty events: every case that reads the audit log has seen it rotate, as it will in a year of real use."""
 _LITTLE_ROOM = {"GATEWAY_MAX_CONCURRENCY_USER": "8", "GATEWAY_QUEUE_PATIENCE_USER": "0.25"}
 """Two workers, eight calls at a time each, a tenth of a second for each deposit: some 150 deposits a second."""
+_BY_K6 = "k6 sent the load: it tells no intended times, and cases that it can't drive were SKIPPED"
+_BY_CLUSTER = "the generators of a cluster sent the load; cases whose scripts can't go to another machine were SKIPPED"
 _OF_SIGNAL = {signal.SIGINT: ExitStatus.INTERRUPTED, signal.SIGTERM: ExitStatus.TERMINATED}
 
 
@@ -70,6 +73,8 @@ class RunOptions:
     seed: int | None = None
     repeat: int = 1
     fail_fast: bool = False
+    engine: str = OWN
+    cluster: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +197,22 @@ def _run_once(
                 seed=seed,
                 audience=audience,
                 fail_fast=options.fail_fast,
-                notes=notes,
+                notes=(*notes, *_by_whom(options)),
+                engine=options.engine,
+                cluster=options.cluster,
             )
         )
     return keep_report(_result(ended)), ended
+
+
+def _by_whom(options: RunOptions) -> tuple[str, ...]:
+    """Return what a reader has to know of who sent the load. Raises PlanError where two are asked for at once."""
+    by_k6 = options.engine == K6
+    if by_k6 and options.cluster is not None:
+        raise PlanError(
+            [Problem("options", "--engine k6 and --cluster", "one of them", "a cluster runs our own engine")]
+        )
+    return (_BY_K6,) if by_k6 else (_BY_CLUSTER,) if options.cluster is not None else ()
 
 
 def _status(ended: Ended) -> ExitStatus:

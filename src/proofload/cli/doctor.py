@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from proofload.cli.exit_status import ExitStatus
-from proofload.discover import checkup
-from proofload.discover.checkup import Check, State
-from proofload.plan.reader import read_target
-from proofload.record.bundle import dump_json
 
-_STYLES = {State.OK: "green", State.WARN: "yellow", State.BAD: "bold red"}
+if TYPE_CHECKING:
+    from proofload.discover.checkup import Check
+
+_STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
 
 
 def doctor(
@@ -35,6 +34,10 @@ def doctor(
 
     Ends with 0 where nothing keeps a run from being made, with 13 where something does.
     """
+    from proofload.discover import checkup
+    from proofload.plan.reader import read_target
+    from proofload.record.bundle import dump_json
+
     path = target or (Path("proofload.yaml") if Path("proofload.yaml").exists() else None)
     checks: list[Check] = [*checkup.machine(out)]
     if redis is not None:
@@ -49,7 +52,7 @@ def doctor(
         _show(checks, console)
         if path is None:
             console.print(Text("no target file: proofload init writes one"), soft_wrap=True)
-    bad = any(one.state is State.BAD for one in checks)
+    bad = any(one.state is checkup.State.BAD for one in checks)
     raise typer.Exit(int(ExitStatus.BROKEN if bad else ExitStatus.ALL_PASS))
 
 

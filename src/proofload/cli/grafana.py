@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from proofload.core.errors import PlanError, Problem, ToolError
-from proofload.drive.observe.grafana import Grafana
 
 _TOKEN = "GRAFANA_TOKEN"  # noqa: S105 -- the name of a variable, not a token
 
@@ -41,6 +40,7 @@ def push(
     folder: Annotated[str, typer.Option("--folder", help="Uid of the folder to put them in.", metavar="UID")] = "",
 ) -> None:
     """Put the dashboards into a Grafana server; its token is taken from the environment (GRAFANA_TOKEN)."""
+    from proofload.drive.observe.grafana import Grafana
     from proofload.report.grafana import shipped
 
     if not url.startswith(("http://", "https://")):

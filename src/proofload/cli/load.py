@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
 
-from proofload.core.errors import PlanError, Problem, ToolError
-from proofload.core.units import NS_PER_SECOND, parse_duration_ns, parse_rate_per_second
+from proofload.cli.load_order import Order, read_requests, read_target_of, read_workload, tls_of, url_of
+from proofload.core.errors import ToolError
+from proofload.core.units import NS_PER_SECOND
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from proofload.cli.thresholds import Judged, Threshold
     from proofload.drive.engine import Engine
     from proofload.drive.fleet import Fleet
-    from proofload.plan.operation import Operation
     from proofload.plan.workload import AnyWorkload
 
 # As in docs/exit-status.md: what the command found, not how it was called.
@@ -38,7 +39,9 @@ _LEAST_DELIVERED = 0.95
 
 
 def load(
-    url: Annotated[str, typer.Argument(help="Where to send requests; its path is the one requested.")],
+    url: Annotated[
+        str | None, typer.Argument(help="Where to send requests; its path is the one requested.", show_default=False)
+    ] = None,
     rate: Annotated[str | None, typer.Option(help="Arrivals, such as 500/s; open workload.")] = None,
     users: Annotated[int | None, typer.Option(help="Users that loop; closed workload. The default is 10.")] = None,
     stages: Annotated[str | None, typer.Option(help="Such as '0→500/s in 10s, hold 30s, →0 in 5s'.")] = None,
@@ -51,6 +54,9 @@ def load(
     data: Annotated[str | None, typer.Option("--data", "-d", help="Body as it stands.")] = None,
     from_file: Annotated[Path | None, typer.Option(help="Requests in turn, a JSON object on each line.")] = None,
     script: Annotated[str | None, typer.Option(help="Virtual users from file.py:name.")] = None,
+    locustfile: Annotated[
+        Path | None, typer.Option(help="Users of a Locust file; its `host` where no URL is given.", metavar="FILE")
+    ] = None,
     fail_if: Annotated[list[str] | None, typer.Option(help="Such as 'p99 > 200ms', 'errors > 1%'.")] = None,
     abort: Annotated[bool, typer.Option(help="Stop as soon as a threshold is broken.")] = False,
     max_users: Annotated[int, typer.Option(help="Most requests at one time with --rate.")] = 1_000,
@@ -73,6 +79,10 @@ def load(
     target: Annotated[Path | None, typer.Option(help="Target file: its operations, `allow` and ceilings.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write the result as JSON.", metavar="FILE")] = None,
     history: Annotated[Path | None, typer.Option(help="Write every request as Parquet.", metavar="FILE")] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Keep every row in this folder while they are made; `proofload judge DIR`.", metavar="DIR"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all that is random.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Thresholds and errors only.")] = False,
 ) -> None:
@@ -88,29 +98,18 @@ def load(
 
     given = {name: value for name, value in locals().items() if name not in ("Console", "Threshold", "fresh_seed")}
     thresholds = [Threshold.of(text) for text in fail_if or []]
-    order = _Order(seed=fresh_seed() if seed is None else seed)
-    _read_requests(order, given)
-    _read_workload(order, given)
-    _read_target(order, url, target)
-    order.options["tls"] = _tls(ca, cert, key, insecure)
+    order = Order(seed=fresh_seed() if seed is None else seed)
+    url = given["url"] = url_of(url, locustfile)
+    read_requests(order, given)
+    read_workload(order, given)
+    read_target_of(order, url, target)
+    order.options["tls"] = tls_of(ca, cert, key, insecure)
     order.options["keep_headers"] = tuple(keep_header or ())
     console = Console(quiet=quiet, highlight=False)
-    places = _Places(processes, cluster)
+    places = _Places(processes, cluster, _keep(keep, order, url, thresholds))
     status = asyncio_run(_run(order, url, unix_socket, places, thresholds, abort, console, report, history))
     if status:
         raise typer.Exit(status)
-
-
-@dataclass(slots=True)
-class _Order:
-    """What the arguments ask for."""
-
-    seed: int
-    operations: dict[str, Operation] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)
-    run: Any = _NAME
-    data: tuple[dict[str, Any], ...] = ()
-    workload: AnyWorkload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +118,13 @@ class _Places:
 
     processes: int | None
     cluster: str | None
+    keep: Path | None = None
+    """The folder that gets the rows while they are made."""
 
-
-@dataclass(frozen=True, slots=True)
-class _InTurn:
-    """A script that sends the operation that the data names next."""
-
-    def __call__(self, user: Any) -> Any:
-        return user.request(user.feed()["operation"]).__await__()
+    @property
+    def rows(self) -> dict[str, Any]:
+        """What a fleet must be told of where the rows go."""
+        return {"folder": self.keep / "rows", "keep": True} if self.keep is not None else {}
 
 
 def asyncio_run(coroutine: Any) -> int:
@@ -137,162 +135,34 @@ def asyncio_run(coroutine: Any) -> int:
     return status
 
 
-# -- arguments in ----------------------------------------------------------------------------------------------------
+def _keep(folder: Path | None, order: Order, url: str, thresholds: list[Threshold]) -> Path | None:
+    """Write down what is asked for before anything is sent, where the run is to be kept."""
+    if folder is None:
+        return None
+    from proofload.drive import kept
+    from proofload.drive.measure import asked_per_second
 
-
-def _read_requests(order: _Order, given: dict[str, Any]) -> None:
-    from proofload.drive.script import FileScript
-
-    bodies = [name for name in ("json_", "data", "from_file", "script") if given[name] is not None]
-    if len(bodies) > 1:
-        raise _wrong(
-            "options", " and ".join(f"--{name.strip('_').replace('_', '-')}" for name in bodies), "one of them"
-        )
-    if given["script"] is not None:
-        order.run = FileScript.of(given["script"])
-    elif given["from_file"] is not None:
-        names = _read_file(order, given["from_file"], given["timeout"])
-        order.run, order.data = _InTurn(), tuple({"operation": name} for name in names)
-    else:
-        parts = urlsplit(given["url"])
-        headers = dict(_header(text) for text in given["header"] or ())
-        content: dict[str, Any] = {"path": (parts.path or "/") + (f"?{parts.query}" if parts.query else "")}
-        content |= {"method": (given["method"] or ("POST" if bodies else "GET")).upper(), "headers": headers}
-        if given["json_"] is not None:
-            try:
-                content["json"] = json.loads(given["json_"])
-            except ValueError as error:
-                raise _wrong("--json", repr(given["json_"]), f"JSON ({error})") from error
-        if given["data"] is not None:
-            content["body"] = given["data"]
-        order.operations[_NAME] = _operation("options", content, given["timeout"])
-
-
-def _read_file(order: _Order, path: Path, timeout: str) -> Iterator[str]:
-    try:
-        lines = path.read_text().splitlines()
-    except OSError as error:
-        raise _wrong(str(path), str(error), "a file of requests") from error
-    names = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            content = json.loads(line)
-        except ValueError as error:
-            raise _wrong(where, repr(line[:60]), 'a request such as {"method": "GET", "path": "/"}') from error
-        if not isinstance(content, dict):
-            raise _wrong(where, repr(line[:60]), 'a request such as {"method": "GET", "path": "/"}')
-        name = str(content.get("name") or f"{content.get('method', 'GET')} {content.get('path')}")
-        order.operations[name] = _operation(where, content, timeout)
-        names.append(name)
-    if not names:
-        raise _wrong(str(path), "no requests", 'a JSON object such as {"path": "/"} on each line')
-    return iter(names)
-
-
-def _operation(where: str, content: dict[str, Any], timeout: str) -> Operation:
-    from pydantic import ValidationError
-
-    from proofload.plan.operation import Operation
-
-    try:
-        return Operation.model_validate({"timeout": timeout, **content})
-    except ValidationError as error:
-        problems = [
-            Problem(f"{where} {'.'.join(map(str, one['loc']))}", repr(one["input"]), one["msg"])
-            for one in error.errors()
-        ]
-        raise PlanError(problems) from error
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise _wrong("--header", repr(text), "'Name: value'")
-    return name.strip(), value.strip()
-
-
-def _read_workload(order: _Order, given: dict[str, Any]) -> None:
-    from proofload.plan import workload as plan
-    from proofload.plan.stages import parse_stages
-
-    shapes = [name for name in ("rate", "users", "stages") if given[name] is not None]
-    if len(shapes) > 1:
-        raise _wrong("options", " and ".join(f"--{name}" for name in shapes), "one of --rate, --users, --stages")
-    common: dict[str, Any] = {
-        "name": _NAME,
-        "run": order.run,
-        "data": order.data,
-        "sources": tuple(given["source"] or ()),
+    load = order.workload
+    assert load is not None
+    asked = asked_per_second(load, order.seed)
+    workload = {"name": load.name, "kind": type(load).__name__, "asked_per_second": asked}
+    parts = urlsplit(url)
+    plan = {
+        "address": f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
+        "seed": order.seed,
+        "fail_if": [one.text for one in thresholds],
+        "workloads": [workload],
+        "operations": sorted(order.operations),
     }
-    opened: dict[str, Any] = {**common, "max_users": given["max_users"]}
-    for_ns = _value("--for", given["for_"], parse_duration_ns)
-    if given["stages"] is not None:
-        is_rate, start, steps = _value("--stages", given["stages"], parse_stages)
-        if not is_rate:
-            order.workload = plan.RampingUsers(stages=steps, start=int(start), **common)
-        else:
-            kind = plan.PoissonArrivals if given["poisson"] else plan.RampingRate
-            order.workload = kind(stages=steps, start=start, **opened)
-    elif given["rate"] is not None:
-        rate = _value("--rate", given["rate"], parse_rate_per_second)
-        opened["warm_users"] = min(given["max_users"], 10)
-        if given["poisson"]:
-            order.workload = plan.PoissonArrivals.at(rate, for_ns, **opened)
-        else:
-            order.workload = plan.ConstantRate(rate=rate, for_ns=for_ns, **opened)
-    elif given["requests"] is not None:
-        many = given["users"] or 10
-        order.workload = plan.SharedIterations(users=many, iterations=given["requests"], within_ns=for_ns, **common)
-    else:
-        order.workload = plan.ConstantUsers(users=given["users"] or 10, for_ns=for_ns, **common)
-
-
-def _read_target(order: _Order, url: str, path: Path | None) -> None:
-    """Take operations, ceilings and the right to load other addresses than loopback from a target file."""
-    if path is None:
-        return
-    from proofload.drive.endpoint import Endpoint
-    from proofload.plan.ownership import prove_ownership
-    from proofload.plan.reader import read_target
-    from proofload.plan.workload import Ceilings
-
-    target = read_target(path)
-    if Endpoint.of(url).host != Endpoint.of(target.address).host:
-        raise _wrong("URL", url, f"a place on {target.address}, which {path} names")
-    order.operations = {**target.operations, **order.operations}
-    limits = target.ceilings
-    order.options["ceilings"] = Ceilings(limits.requests_per_second, limits.total_requests, limits.duration)
-    order.options["vet"] = prove_ownership(target)
-
-
-def _tls(ca: Path | None, cert: Path | None, key: Path | None, insecure: bool) -> Any:
-    from proofload.drive.endpoint import TlsSettings
-
-    for name, path in (("--ca", ca), ("--cert", cert), ("--key", key)):
-        if path is not None and not path.is_file():
-            raise _wrong(name, str(path), "a file")
-    return TlsSettings(not insecure, ca, cert, key)
-
-
-def _value(where: str, text: str, parse: Any) -> Any:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise _wrong(where, repr(text), str(error)) from error
-
-
-def _wrong(where: str, got: str, expected: str) -> PlanError:
-    return PlanError([Problem(where, got, expected)])
+    kept.begin(folder, plan)
+    return folder
 
 
 # -- the run ---------------------------------------------------------------------------------------------------------
 
 
 async def _run(
-    order: _Order,
+    order: Order,
     url: str,
     unix_socket: Path | None,
     places: _Places,
@@ -306,6 +176,7 @@ async def _run(
 
     from proofload.cli import load_view
     from proofload.cli.thresholds import judge_all
+    from proofload.drive import kept
     from proofload.drive.endpoint import Endpoint
     from proofload.drive.engine import Engine
     from proofload.drive.fleet import Fleet
@@ -321,9 +192,13 @@ async def _run(
         console.print(
             f"{nodes.processes} generators on {len(set(nodes.nodes))} nodes: {', '.join(sorted(set(nodes.nodes)))}"
         )
-        engine = Fleet(nodes.processes, endpoint, order.operations, places=nodes, seed=order.seed, **order.options)
-    elif (places.processes or 1) > 1 or (console.is_terminal and not console.quiet):
-        engine = Fleet(places.processes or 1, endpoint, order.operations, seed=order.seed, **order.options)
+        engine = Fleet(
+            nodes.processes, endpoint, order.operations, places=nodes, seed=order.seed, **places.rows, **order.options
+        )
+    elif (places.processes or 1) > 1 or places.keep is not None or (console.is_terminal and not console.quiet):
+        engine = Fleet(
+            places.processes or 1, endpoint, order.operations, seed=order.seed, **places.rows, **order.options
+        )
     else:
         engine = Engine(endpoint, order.operations, seed=order.seed, **order.options)
     try:
@@ -338,6 +213,9 @@ async def _run(
         judged = judge_all(thresholds, progress)
         load_view.summary(console, progress, delivery, judged)
         _write(engine, report, history, load_view.as_json(progress, delivery, judged, order.seed))
+        if places.keep is not None:
+            kept.seal(places.keep, delivery, progress.checks, progress.elapsed_ns)
+            console.print(f"kept       {places.keep}  (again: proofload judge {shlex.quote(str(places.keep))})")
     finally:
         engine.close()
     if signals:

@@ -18,17 +18,22 @@ from proofload.cli.doctor import doctor
 from proofload.cli.exit_status import ExitStatus, of_error
 from proofload.cli.explain import explain
 from proofload.cli.grafana import grafana
+from proofload.cli.imports import imports
 from proofload.cli.init import init
+from proofload.cli.k6 import k6 as k6_app
 from proofload.cli.load import load
 from proofload.cli.options import (
     All,
     AsJson,
     Cases,
+    EngineName,
     FailFast,
     Html,
     JUnit,
     Markdown,
     OfCategory,
+    OfCluster,
+    OfEngine,
     OfPhase,
     OfPriority,
     Out,
@@ -96,6 +101,8 @@ def demo(
     skip: Skip = None,
     repeat: Repeat = 1,
     fail_fast: FailFast = False,
+    engine: OfEngine = EngineName.PROOFLOAD,
+    cluster: OfCluster = None,
     out: Out = Path("runs"),
     seed: Seed = None,
     json: AsJson = False,
@@ -111,13 +118,19 @@ def demo(
 
     choice = _choice(cases or _unless(every, own), category, priority, phase, skip, every)
     options = DemoOptions(
-        RunOptions(choice, out, seed, repeat, fail_fast), tuple(defect or ()), pace, window, monitoring
+        RunOptions(choice, out, seed, repeat, fail_fast, engine.value, cluster),
+        tuple(defect or ()),
+        pace,
+        window,
+        monitoring,
     )
     output = Output(json, junit, quiet, html, markdown, ui, verbose)
     _end(lambda: run_demo(options, output))
 
 
-@app.command(epilog="Example: `proofload run TC-RL --target proofload.yaml --junit results.xml`")
+@app.command(
+    epilog="Examples: `proofload run TC-RL --target proofload.yaml --junit results.xml`, `proofload run --engine k6`"
+)
 def run(
     cases: Cases = None,
     own: OwnCases = None,
@@ -131,6 +144,8 @@ def run(
     skip: Skip = None,
     repeat: Repeat = 1,
     fail_fast: FailFast = False,
+    engine: OfEngine = EngineName.PROOFLOAD,
+    cluster: OfCluster = None,
     out: Out = Path("runs"),
     seed: Seed = None,
     json: AsJson = False,
@@ -145,7 +160,7 @@ def run(
     from proofload.cli.commands import Output, RunOptions, run_target
 
     choice = _choice(cases or _unless(every, own), category, priority, phase, skip, every)
-    options = RunOptions(choice, out, seed, repeat, fail_fast)
+    options = RunOptions(choice, out, seed, repeat, fail_fast, engine.value, cluster)
     output = Output(json, junit, quiet, html, markdown, ui, verbose)
     _end(lambda: run_target(target, options, output))
 
@@ -156,10 +171,14 @@ def run(
 )
 def judge(
     evidence: Annotated[
-        Path | None, typer.Argument(help="The bundle of a run, or with --model a history.", metavar="BUNDLE|FILE")
+        Path | None,
+        typer.Argument(
+            help="The bundle of a run, the folder of `load --keep`, or with --model a history.", metavar="BUNDLE|FILE"
+        ),
     ] = None,
     k6: Annotated[
-        Path | None, typer.Option("--k6", help="Judge FILE, of `k6 run --out json=FILE`, instead.", metavar="FILE")
+        Path | None,
+        typer.Option("--k6", help="Judge FILE, of `k6 run --out json=FILE` (or csv=), instead.", metavar="FILE"),
     ] = None,
     target: Annotated[
         Path, typer.Option("--target", "-t", help="With --k6: the target file that k6's run is held against.")
@@ -177,6 +196,8 @@ def judge(
     """Judge the evidence of an earlier run again, without sending a byte; or a history by a model."""
     from proofload.cli.commands import Output, judge_bundle_again, judge_history
     from proofload.cli.judge_k6 import judge_k6, refuse
+    from proofload.cli.kept import judge_kept
+    from proofload.drive.kept import is_kept
 
     if k6 is not None:
         if evidence is not None or model is not None or html is not None or markdown is not None:
@@ -184,6 +205,8 @@ def judge(
         _end(lambda: judge_k6(k6, target, as_json=json, junit=junit))
     if evidence is None:
         raise refuse("nothing to judge", "a bundle, FILE with --model, or --k6 FILE")
+    if is_kept(evidence):
+        _end(lambda: judge_kept(evidence, as_json=json))
     if model is not None:
         _end(lambda: judge_history(evidence, model, as_json=json))
     _end(
@@ -279,3 +302,5 @@ app.command(epilog="Example: `proofload explain rl.over_admission`")(explain)
 app.add_typer(baseline, name="baseline")
 app.command(epilog="Example: `proofload schema result`")(schema)
 app.add_typer(grafana, name="grafana")
+app.add_typer(imports, name="import")
+app.add_typer(k6_app, name="k6")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +40,22 @@ Skip = Annotated[
 ]
 Repeat = Annotated[
     int, typer.Option("--repeat", "-n", min=1, max=1000, help="Run N times; says how many of N passed.", metavar="N")
+]
+
+
+class EngineName(StrEnum):
+    """Who sends what the cases ask for."""
+
+    PROOFLOAD = "proofload"
+    K6 = "k6"
+
+
+OfEngine = Annotated[
+    EngineName, typer.Option("--engine", help="Who sends: k6 drives what it can, and the other cases are SKIPPED.")
+]
+OfCluster = Annotated[
+    str | None,
+    typer.Option("--cluster", help="A Ray cluster whose nodes send: its address, or 'local'.", metavar="ADDRESS"),
 ]
 FailFast = Annotated[bool, typer.Option("--fail-fast", "-x", help="End the run in order at the first FAIL.")]
 OwnCases = Annotated[

@@ -34,6 +34,9 @@ class Offer:
     answers: tuple[str, ...] = ()
     """Names of the fields of a successful answer, inner ones joined by dots."""
     fields: tuple[str, ...] = ()
+    in_query: tuple[str, ...] = ()
+    in_headers: tuple[str, ...] = ()
+    """Those of `needs` that go into the query, and into headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class Api:
     login: Offer | None = None
     token: str = "access_token"  # noqa: S105 -- the name of a field
     register: Offer | None = None
+    server: str = ""
+    """What the document names as its first server, as it stands there."""
 
     @property
     def readable(self) -> Sequence[Offer]:
@@ -77,14 +82,17 @@ def read_openapi(text: str, where: str) -> Api:
     if not isinstance(content, Mapping) or not isinstance(content.get("paths"), Mapping):
         raise PlanError([Problem(where, "no OpenAPI document", "JSON or YAML with `paths`", "see --openapi")])
     document = _Document(content)
-    return _with_login([*_offers(document)])
+    servers = content.get("servers")
+    first = servers[0] if isinstance(servers, list) and servers else None
+    server = str(first.get("url", "")) if isinstance(first, dict) else ""
+    return replace(_with_login([*_offers(document)]), server=server)
 
 
 def merged(apis: Sequence[Api]) -> Api:
     """Return all documents as one; of two operations with one name the later gets a longer one."""
     offers: dict[str, Offer] = {}
     for one in (offer for api in apis for offer in api.offers):
-        name = one.name if one.name not in offers else _name(one.path, one.method, whole=True)
+        name = one.name if one.name not in offers else operation_name(one.path, one.method, whole=True)
         offers.setdefault(name, replace(one, name=name))
     return _with_login(list(offers.values()))
 
@@ -119,6 +127,10 @@ def _offers(document: _Document) -> Iterator[Offer]:
 def _offer(document: _Document, path: str, method: str, operation: Mapping[str, Any], item: Mapping[str, Any]) -> Offer:
     parameters = [document.of(one) for one in [*item.get("parameters", ()), *operation.get("parameters", ())]]
     needs = [str(one.get("name")) for one in parameters if one.get("in") == "path" or one.get("required")]
+    placed = {
+        place: tuple(str(one.get("name")) for one in parameters if one.get("required") and one.get("in") == place)
+        for place in ("query", "header")
+    }
     if "{" in path and not needs:
         needs = re.findall(r"{([^}]*)}", path)
     schema = _json_schema(document, operation.get("requestBody"))
@@ -135,8 +147,18 @@ def _offer(document: _Document, path: str, method: str, operation: Mapping[str, 
     for status, answer in document.of(operation.get("responses")).items():
         if str(status).startswith("2"):
             answers += _names(document, _json_schema(document, answer))
-    name = _name(path, method)
-    return Offer(name, method, path, body or None, tuple(needs), tuple(answers), tuple(map(str, fields)))
+    name = operation_name(path, method)
+    return Offer(
+        name,
+        method,
+        path,
+        body or None,
+        tuple(needs),
+        tuple(answers),
+        tuple(map(str, fields)),
+        in_query=placed["query"],
+        in_headers=placed["header"],
+    )
 
 
 def _json_schema(document: _Document, holder: Any) -> Mapping[str, Any]:
@@ -170,11 +192,13 @@ def _guess(name: str, schema: Mapping[str, Any]) -> Any:
     return choices[0] if isinstance(choices, list) and choices else None
 
 
-def _name(path: str, method: str, *, whole: bool = False) -> str:
+def operation_name(path: str, method: str, *, whole: bool = False) -> str:
     """Return a name for an operation, from its path.
 
-    >>> _name("/api/v1/balance/deposit", "POST"), _name("/api/v1/orders/{id}", "GET"), _name("/", "GET")
-    ('post_deposit', 'orders_by_id', 'root')
+    >>> operation_name("/api/v1/balance/deposit", "POST"), operation_name("/api/v1/orders/{id}", "GET")
+    ('post_deposit', 'orders_by_id')
+    >>> operation_name("/", "GET")
+    'root'
     """
     parts = [part for part in path.split("/") if part]
     fixed = [re.sub(r"\W+", "_", part) for part in parts if not part.startswith("{")]

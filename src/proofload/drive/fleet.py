@@ -71,7 +71,10 @@ class _Member:
 
 
 class Fleet:
-    """Like an engine, of several processes. `options` are those of Engine and go to each; all must be picklable."""
+    """Like an engine, of several processes. `options` are those of Engine and go to each; all must be picklable.
+
+    Rows lie in a folder of its own inside `folder`, or with `keep` in `folder` itself, where they stay.
+    """
 
     def __init__(
         self,
@@ -81,6 +84,7 @@ class Fleet:
         *,
         clock: Clock | None = None,
         folder: Path | None = None,
+        keep: bool = False,
         places: Places | None = None,
         **options: Any,
     ) -> None:
@@ -91,7 +95,9 @@ class Fleet:
         self.options = options
         self.seed: int = options.get("seed", 0)
         self.clock = clock or SystemClock()
-        self._folder = Path(tempfile.mkdtemp(prefix="proofload-fleet-", dir=folder))
+        self._keep = keep and folder is not None
+        own = folder if keep else None
+        self._folder = own or Path(tempfile.mkdtemp(prefix="proofload-fleet-", dir=folder))
         self._members: list[_Member] = []
         self._workloads: tuple[plan.AnyWorkload, ...] = ()
         self._started = False
@@ -179,13 +185,17 @@ class Fleet:
             for part in self._rows(member).parts():
                 yield member.clock.here(part) if member.generator.own_clock else part
 
-    def delivery(self) -> Delivery:
-        """Return what the generators think of their work, and what became of those that died."""
+    def account(self) -> Account:
+        """Return everything that the delivery is made from, of those that died as well."""
         accounts = [
             (member.account or self._account_of_the_dead(member)).moved(-member.clock.offset_ns)
             for member in self._members
         ]
-        whole = Account.merged(accounts, tuple(self._reasons), stopped=self._stopped).delivery()
+        return Account.merged(accounts, tuple(self._reasons), stopped=self._stopped)
+
+    def delivery(self) -> Delivery:
+        """Return what the generators think of their work, and what became of those that died."""
+        whole = self.account().delivery()
         return replace(whole, generators=tuple(self._placed(one) for one in whole.generators))
 
     def _placed(self, told: GeneratorDelivery) -> GeneratorDelivery:
@@ -201,8 +211,9 @@ class Fleet:
         )
 
     def close(self) -> None:
-        """Remove the files of the rows."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove the files of the rows, unless they are to be kept."""
+        if not self._keep:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     # -- the members -------------------------------------------------------------------------------------------------
 

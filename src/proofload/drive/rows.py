@@ -133,6 +133,32 @@ class Rows:
         self.finished.append(row)
         return row
 
+    def add_whole(
+        self,
+        *,
+        intended_ns: int,
+        sent_ns: int,
+        first_byte_ns: int,
+        done_ns: int,
+        user: int,
+        workload: int,
+        operation: int,
+        source: int,
+        tag: int,
+        ending: int,
+        fault: int,
+        status: int,
+    ) -> int:
+        """Append a row for a request that another generator sent and ended. Return its number."""
+        row = self.made
+        chunk = self.chunk if row & (CHUNK_ROWS - 1) else self.new_chunk()
+        at = (row & (CHUNK_ROWS - 1)) * ROW_BYTES
+        PLAN.pack_into(chunk, at, intended_ns, sent_ns, user, 0, 0, workload, operation, source, tag, PLANNED)
+        END.pack_into(chunk, at + END_AT, ending + 1, fault, status, 0, first_byte_ns, done_ns)
+        self.made = row + 1
+        self.finished.append(row)
+        return row
+
     def take_finished(self) -> NDArray[Any]:
         """Return the rows that ended since the last call, and let go of chunks whose rows have all ended."""
         numbers = np.frombuffer(self.finished, dtype=np.uint64).astype(np.int64)

@@ -43,6 +43,8 @@ class Raylets:
         command = [*inside, _RAY, "start", *arguments, "--node-ip-address", host, "--num-cpus", str(cpus), "--block"]
         command += ["--temp-dir", str(self._folder), "--disable-usage-stats", "--object-store-memory", "80000000"]
         environ = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_RECORD_ACTOR_TASK_LOGGING": "0"}
+        # Ray leaves a token in the home of whoever ever began a cluster with `ray.init`; nodes of ours ask for none.
+        environ["RAY_AUTH_MODE"] = "disabled"
         with (self._folder / f"node-{len(self.nodes)}.log").open("wb") as log:
             process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environ,

@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from tests.e2e.cli import Result, proofload
+from tests.e2e.cli import Result, decided
 from tests.integration.gateways import servers
 
 PRESETS = resources.files("proofload.plan.presets")
@@ -33,6 +33,6 @@ def prove(addresses: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert text.count(old) == 1, f"{name}.yaml: {old!r}"
             text = text.replace(old, new)
         (tmp_path / "proofload.yaml").write_text(text, encoding="utf-8")
-        return proofload("run", *cases, "--json", "--quiet", cwd=tmp_path)
+        return decided("run", *cases, "--json", "--quiet", of=cases or ("TC-RL-001",), cwd=tmp_path)
 
     return run

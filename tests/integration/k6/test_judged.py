@@ -1,5 +1,6 @@
 """Runs of a real k6 against a real nginx, with a limit and without one, judged by its results alone."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,8 +32,10 @@ def judge_run(start: Start, folder: Path, changes: dict[str, str] | None = None)
             text = text.replace(old, new)
         (folder / "proofload.yaml").write_text(text, encoding="utf-8")
         k6 = [str(Path(sys.executable).parent / "k6"), "run", "--quiet", "--no-usage-report"]
-        command = [*k6, "--env", f"ADDRESS={address}", "--out", "json=results.json", "script.js"]
-        sent = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+        outputs = ["--out", "json=results.json", "--out", "csv=results.csv"]
+        command = [*k6, "--env", f"ADDRESS={address}", *outputs, "script.js"]
+        environ = {**os.environ, "K6_CSV_TIME_FORMAT": "unix_nano"}
+        sent = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, env=environ)
         assert sent.returncode == 0, sent.stderr
     return proofload("judge", "--k6", "results.json", "--target", "proofload.yaml", "--json", cwd=folder)
 
@@ -48,6 +51,14 @@ def test_no_limiter_fails(tmp_path: Path) -> None:
     ran = judge_run(servers.upstream, tmp_path)
     assert ran.status == 10, ran.out
     assert "rl.over_admission" in ran.rules("K6-RATE-LIMIT")
+
+
+def test_the_same_run_as_csv_has_the_same_verdicts(tmp_path: Path) -> None:
+    as_json = judge_run(servers.nginx, tmp_path)
+    as_csv = proofload("judge", "--k6", "results.csv", "--target", "proofload.yaml", "--json", cwd=tmp_path)
+    assert as_csv.status == as_json.status, as_csv.out
+    assert as_csv.outcomes() == as_json.outcomes()
+    assert as_csv.rules("K6-RATE-LIMIT", "PASS") == as_json.rules("K6-RATE-LIMIT", "PASS")
 
 
 def test_a_limit_declared_half_as_high_fails(tmp_path: Path) -> None:

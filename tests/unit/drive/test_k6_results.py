@@ -3,10 +3,13 @@
 import gzip
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proofload.core.errors import PlanError
 from proofload.drive.k6 import read_results
@@ -137,3 +140,48 @@ def test_what_is_no_run_of_k6_is_refused(text: str, tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(PlanError, match="k6 run --out json"):
         read_results(path, _TARGET)
+
+
+_HEAD = (
+    "metric_name,timestamp,metric_value,check,error,error_code,expected_response,group,method,name,proto,scenario,"
+    "service,status,subproto,tls_version,url,extra_tags,metadata"
+)
+
+
+def row(metric: str, at: str, value: float, *, name: str = "x", url: str = "http://127.0.0.1:8080/orders/all") -> str:
+    return f'{metric},{at},{value:.6f},,"a, b",,true,,GET,{name},HTTP/1.1,default,,200,,,{url},,'
+
+
+def as_csv(at: str, **told: str) -> list[str]:
+    return [_HEAD, row("http_reqs", at, 1, **told), *(row(part, at, 4, **told) for part in _PARTS)]
+
+
+@pytest.mark.parametrize(
+    ("at", "doubt_ns"), [("1795734023", 10**9), ("1795734023897", 10**6), ("1795734023897819684", 1_000)]
+)
+def test_csv_is_doubted_as_far_as_its_instants_are_coarse(tmp_path: Path, at: str, doubt_ns: int) -> None:
+    results = read(tmp_path, *as_csv(at))
+    (one,) = results.history.exchanges([0])
+    assert (one.operation, one.status, one.done_ns - one.sent_ns) == ("all", 200, 16_000_000)
+    assert list(results.history.clock_uncertainty_ns()) == [doubt_ns]
+
+
+def test_a_named_request_whose_name_hides_its_url_is_known_by_the_operation(tmp_path: Path) -> None:
+    results = read(tmp_path, *as_csv("1795734023897", name="all", url="all"))
+    assert (results.elsewhere, results.paths) == (0, ("/orders/all",))
+    assert read(tmp_path, *as_csv("1795734023897", name="other", url="other")).elsewhere == 1
+
+
+def test_csv_that_ends_in_a_line_is_doubted_and_torn_inside_is_refused(tmp_path: Path) -> None:
+    whole = as_csv("1795734023897")
+    assert "middle of a line" in read(tmp_path, *whole, "http_reqs,17957", end="").doubts[0]
+    with pytest.raises(PlanError, match="columns"):
+        read(tmp_path, *whole, "http_reqs,17957", *whole[1:])
+    with pytest.raises(PlanError, match="a point"):
+        read(tmp_path, *as_csv("yesterday"))
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=30), max_size=6))
+def test_any_csv_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
+    with suppress(PlanError):
+        read(tmp_path_factory.mktemp("any"), *as_csv("1795734023897"), *lines)

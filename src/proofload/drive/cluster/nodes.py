@@ -25,6 +25,7 @@ from typing import Any
 
 from proofload.core.errors import PlanError, Problem, SafetyError, ToolError
 from proofload.drive import generator
+from proofload.drive.endpoint import Endpoint
 from proofload.drive.generator import Order
 from proofload.drive.places import Generator, Hear
 
@@ -65,14 +66,22 @@ class RayNodes:
         """Return the address of the node of each generator, in the order of their numbers."""
         return [host for _, host in self._slots[: self.processes]]
 
+    def check(self, endpoint: Endpoint) -> None:
+        """Raise SafetyError where the target's address means another machine on one of the nodes."""
+        for host in self.nodes:
+            self._refuse_elsewhere(endpoint, host)
+
+    def _refuse_elsewhere(self, endpoint: Endpoint, host: str) -> None:
+        if host != self._host and _only_here(endpoint):
+            raise SafetyError(
+                f"cluster: got the target {endpoint.host}, which on {host} is that machine's own; expected an "
+                "address that means the same everywhere"
+            )
+
     async def start(self, order: Order) -> Generator:
         """Start an actor on the node whose turn it is, and wait until it has called back."""
         node, host = self._slots[order.shard]
-        if host != self._host and _only_here(order):
-            raise SafetyError(
-                f"cluster: got the target {order.endpoint.host}, which on {host} is that machine's own; expected an "
-                "address that means the same everywhere"
-            )
+        self._refuse_elsewhere(order.endpoint, host)
         listener = Listener((self._host, 0), authkey=self._key)
         strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
         # A generator that dies stays dead: started again, it would send a second time what was sent already.
@@ -206,14 +215,14 @@ class _Actor:
         self._pipe.close()
 
 
-def _only_here(order: Order) -> bool:
+def _only_here(endpoint: Endpoint) -> bool:
     """Return whether the target's address means another machine on every machine."""
-    if order.endpoint.unix_socket is not None:
+    if endpoint.unix_socket is not None:
         return True
     try:
-        return ipaddress.ip_address(order.endpoint.host).is_loopback
+        return ipaddress.ip_address(endpoint.host).is_loopback
     except ValueError:
-        return order.endpoint.host == "localhost"
+        return endpoint.host == "localhost"
 
 
 def _accept(listener: Listener) -> Pipe:

@@ -1,4 +1,4 @@
-"""Reads the JSON lines of `k6 run --out json=FILE` into a history; what k6 does not tell stays untold.
+"""Reads the JSON lines or the CSV of `k6 run --out json|csv=FILE` into a history; what k6 does not tell stays untold.
 
 k6 stamps a request when it ENDS, on the wall clock, and gives its parts as durations. So `done` is the stamp, and
 `sent` is the earliest instant at which a byte can have left: the stamp less every part, the wait for a connection
@@ -7,7 +7,9 @@ included. The source address is empty, the user is 0, and `intended` is when the
 
 from __future__ import annotations
 
+import csv
 import gzip
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +24,7 @@ import polars as pl
 from proofload.core.clock import Anchor
 from proofload.core.errors import PlanError, Problem
 from proofload.core.units import NS_PER_SECOND
+from proofload.drive.k6 import csv_points
 from proofload.plan.operation import Operation
 from proofload.plan.target import Target
 from proofload.record.exchange import NEVER_NS, Ending, Fault
@@ -31,6 +34,7 @@ WORKLOAD = "k6"
 DROPPED = "(iteration)"
 """The operation of a row that stands for an iteration that k6 dropped: which requests it held, nobody knows."""
 _PARTS = ("http_req_duration", "http_req_blocked", "http_req_connecting", "http_req_tls_handshaking")
+_WANTED = frozenset({"http_reqs", "dropped_iterations", *_PARTS})
 _LEAST_DOUBT_NS = 1_000
 """Durations are floats of milliseconds, and two clocks' readings lie between a request's end and its stamp."""
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
@@ -38,6 +42,7 @@ _FIELD = re.compile(r"\\\$\\\{[^}]*\\\}")
 _NEVER_LEFT = range(1100, 1200), range(1210, 1220), range(1300, 1400)
 """k6's error codes for names that have no address, connections that never came about, and certificates refused."""
 _REMEDY = "make it with: k6 run --out json=results.json script.js"
+_CUT_OFF = "the file ends in the middle of a line: k6 was stopped before it had written everything"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,9 @@ class K6Results:
 
 
 @dataclass(slots=True)
-class _Request:
+class Request:
+    """What the points of one request say: when it ended (wall clock), its tags, and its parts in milliseconds."""
+
     at: int
     tags: Mapping[str, str]
     values_ms: dict[str, float] = field(default_factory=dict)
@@ -63,7 +70,7 @@ class _Request:
 
 @dataclass(slots=True)
 class _Read:
-    requests: list[_Request] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
     dropped_at: list[int] = field(default_factory=list)
     doubt_ns: int = _LEAST_DOUBT_NS
     finest: int = 0
@@ -87,11 +94,11 @@ def read_results(path: Path, target: Target) -> K6Results:
 
 
 def _gather(read: _Read, lines: Iterable[str], path: Path) -> None:
-    current: _Request | None = None
+    current: Request | None = None
     for number, metric, data in _points(read, lines, path):
         try:
             stamp = str(data["time"])
-            at = _wall_ns(stamp)
+            at = wall_ns(stamp)
             value = float(data["value"])
             tags = data.get("tags") or {}
         except (KeyError, TypeError, ValueError) as error:
@@ -103,14 +110,37 @@ def _gather(read: _Read, lines: Iterable[str], path: Path) -> None:
         read.finest = max(read.finest, _digits(stamp))
         # The points of one request stand together, with one stamp and the same tags.
         if current is None or metric in current.values_ms or current.at != at or current.tags != tags:
-            current = _Request(at, tags)
+            current = Request(at, tags)
             read.requests.append(current)
         current.values_ms[metric] = value
     read.doubt_ns = max(_LEAST_DOUBT_NS, 10 ** (9 - read.finest))
 
 
 def _points(read: _Read, lines: Iterable[str], path: Path) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
-    wanted = {"http_reqs", "dropped_iterations", *_PARTS}
+    whole = iter(lines)
+    first = next(whole, "")
+    lines = itertools.chain([first], whole)
+    yield from _of_csv(read, lines, path) if first.startswith(csv_points.HEAD) else _of_json(read, lines, path)
+
+
+def _of_csv(read: _Read, lines: Iterable[str], path: Path) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
+    torn = 0
+    try:
+        for number, metric, point in csv_points.points(lines):
+            if torn:
+                break
+            torn = 0 if point is not None else number
+            if point is not None and metric in _WANTED:
+                yield number, metric, point
+        else:
+            read.doubts += [_CUT_OFF] if torn else []
+            return
+    except csv.Error as error:
+        raise PlanError([Problem(str(path), str(error), "CSV as k6 writes it", _REMEDY)]) from error
+    raise PlanError([Problem(f"{path}:{torn}", "too few or too many columns", "CSV as k6 writes it", _REMEDY)])
+
+
+def _of_json(read: _Read, lines: Iterable[str], path: Path) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
     broken: tuple[int, str] | None = None
     for number, line in enumerate(lines, 1):
         if broken is not None:
@@ -126,18 +156,18 @@ def _points(read: _Read, lines: Iterable[str], path: Path) -> Iterator[tuple[int
         if not isinstance(content, dict):
             raise PlanError([Problem(f"{path}:{number}", repr(line[:60]), "a JSON object", _REMEDY)])
         metric, data = content.get("metric"), content.get("data")
-        if content.get("type") == "Point" and metric in wanted and isinstance(data, dict):
+        if content.get("type") == "Point" and metric in _WANTED and isinstance(data, dict):
             yield number, str(metric), data
     if broken is not None:
-        read.doubts.append("the file ends in the middle of a line: k6 was stopped before it had written everything")
+        read.doubts.append(_CUT_OFF)
 
 
 def _in_our_words(read: _Read, target: Target) -> K6Results:
     own = urlsplit(target.address)
-    mine = [one for one in read.requests if _is_at(own, str(one.tags.get("url", "")))]
+    mine = [one for one in read.requests if _is_mine(own, target.operations, one.tags)]
     zero = min([one.at - _took_ns(one) for one in mine] + read.dropped_at, default=0)
     named = _Names(target.operations)
-    rows = [{**_row(one, zero), "operation": named.of(one.tags), "path": _path(one.tags)} for one in mine]
+    rows = [{**row_of(one, zero), "operation": named.of(one.tags), "path": named.path(one.tags)} for one in mine]
     rows += [{**_BLANK, "operation": DROPPED, "intended_ns": at - zero, "path": ""} for at in read.dropped_at]
     rows.sort(key=lambda row: int(row["intended_ns"]))
     # Source, user and connection are what k6 does not tell.
@@ -173,7 +203,8 @@ _BLANK: dict[str, Any] = {
 }
 
 
-def _row(one: _Request, zero: int) -> dict[str, Any]:
+def row_of(one: Request, zero: int) -> dict[str, Any]:
+    """Return the columns of a request, `zero` being the wall-clock instant that counts as 0."""
     status, done, took = _number(one.tags.get("status")), one.at - zero, _took_ns(one)
     row = {**_BLANK, "intended_ns": done - took, "sent_ns": done - took, "done_ns": done, "status": status}
     if status and "http_req_duration" in one.values_ms:
@@ -187,7 +218,7 @@ def _row(one: _Request, zero: int) -> dict[str, Any]:
     return {**row, "sent_ns": 0, "ending": int(Ending.UNKNOWN), "fault": int(fault), "status": 0}
 
 
-def _took_ns(one: _Request) -> int:
+def _took_ns(one: Request) -> int:
     return round(sum(max(0.0, one.values_ms.get(part, 0.0)) for part in _PARTS) * 1_000_000)
 
 
@@ -205,6 +236,11 @@ class _Names:
             self.known[key] = name if name in self.operations else self._matching(method, path)
         return self.known[key]
 
+    def path(self, tags: Mapping[str, str]) -> str:
+        """Return the path that a request asked for; that of its operation where the script's name hides it."""
+        hidden = self.operations.get(str(tags.get("url", "")))
+        return hidden.path if hidden is not None else _path(tags)
+
     def _matching(self, method: str, path: str) -> str:
         bare = path.split("?", 1)[0]
         # A path as it stands goes before one with fields in it.
@@ -213,6 +249,12 @@ class _Names:
             if one.method == method and re.fullmatch(shape, bare):
                 return name
         return f"{method} {bare}"
+
+
+def _is_mine(own: Any, operations: Mapping[str, Operation], tags: Mapping[str, Any]) -> bool:
+    """Return whether a request went to the target. A request that its script named has that name for its URL, too."""
+    url = str(tags.get("url", ""))
+    return _is_at(own, url) or (url == tags.get("name") and url in operations)
 
 
 def _is_at(own: Any, url: str) -> bool:
@@ -233,7 +275,7 @@ def _path(tags: Mapping[str, str]) -> str:
     return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
-def _wall_ns(stamp: str) -> int:
+def wall_ns(stamp: str) -> int:
     """Return nanoseconds since the epoch; Python's own reader of dates knows microseconds only."""
     found = _STAMP.fullmatch(stamp)
     if found is None:

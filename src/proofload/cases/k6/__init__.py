@@ -1,0 +1,1 @@
+"""Cases as scripts for k6: the JavaScript stands beside, and is filled in with what a target declares."""

@@ -1,0 +1,196 @@
+"""Reads HTTP archives (HAR 1.2): each request that was recorded becomes an operation, without its secrets."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from proofload.core.errors import PlanError, Problem
+from proofload.discover.imported import Imported, holds_field
+from proofload.discover.openapi import operation_name
+from proofload.plan.masking import looks_secret, masked_text
+
+_KEPT_HEADERS = ("accept", "content-type")
+"""What a request says of itself. All else is the browser's, or a secret, or made anew for each request."""
+_STATIC = re.compile(r"\.(css|js|mjs|map|png|jpe?g|gif|svg|ico|webp|avif|woff2?|ttf|mp4|webm)$", re.IGNORECASE)
+_VARIES = re.compile(r"\d+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16,}", re.IGNORECASE)
+_SAFE_IN_PATH = "/?&=%:@!$'()*+,;~[]-._"
+_REMEDY = "save it anew from the browser's network panel"
+
+
+def read_har(text: str, where: str, *, origin: str = "", statics: bool = False) -> Imported:
+    """Return the operations that an archive holds of one origin (scheme, host, port): the commonest, if none is named.
+
+    Of requests that differ only in numbers and ids of their path, the first stands for all. Raises PlanError with all
+    problems at once where the text is no archive, or holds nothing of that origin.
+    """
+    requests = [*_requests(text, where)]
+    origins = Counter(_origin(str(one["url"])) for one in requests)
+    chosen = origin.rstrip("/") or max(origins, key=lambda one: origins[one], default="")
+    if not chosen or not origins[chosen]:
+        known = ", ".join(sorted(origins)) or "none"
+        raise PlanError([Problem(where, f"no request to {chosen or 'any server'}", f"one of: {known}", "see --origin")])
+    found, seen = Imported(chosen), set[tuple[str, str]]()
+    if others := origins.total() - origins[chosen]:
+        found.left_out.append(f"{others} requests to other servers than {chosen}")
+    skipped = 0
+    for one in requests:
+        if _origin(str(one["url"])) != chosen:
+            continue
+        method, path = str(one["method"]).upper(), urlsplit(str(one["url"])).path or "/"
+        shape = _shape(path)
+        if (method, shape) in seen:
+            continue
+        seen.add((method, shape))
+        if not statics and _STATIC.search(path):
+            skipped += 1
+            continue
+        _take(found, one, method, path, shape)
+    if any("authorization" in _names(one.get("headers")) for one in requests):
+        found.left_out.append("the header Authorization: declare users.login, and `auth: bearer` where it is needed")
+    if skipped:
+        found.left_out.append(f"{skipped} images, styles and scripts (--all takes them, too)")
+    if not found.operations:
+        why = found.left_out[-1] if found.left_out else "none was recorded"
+        raise PlanError([Problem(where, f"no request that can be taken over: {why}", "a request of an API", "--all")])
+    return found
+
+
+def _requests(text: str, where: str) -> Iterator[Mapping[str, Any]]:
+    try:
+        content = json.loads(text)
+        entries = content["log"]["entries"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise PlanError([Problem(where, f"no archive: {error}", "JSON with log.entries", _REMEDY)]) from error
+    problems: list[Problem] = []
+    if not isinstance(entries, list):
+        problems, entries = [Problem(f"{where} log.entries", type(entries).__name__, "a list", _REMEDY)], []
+    good: list[Mapping[str, Any]] = []
+    for i, entry in enumerate(entries):
+        request = entry.get("request") if isinstance(entry, Mapping) else None
+        if not isinstance(request, Mapping) or not {"method", "url"} <= request.keys():
+            place = f"{where} log.entries[{i}].request"
+            problems.append(Problem(place, repr(request)[:60], "an object with method and url", _REMEDY))
+        else:
+            good.append(request)
+    if problems:
+        raise PlanError(problems)
+    yield from good
+
+
+def _origin(url: str) -> str:
+    """Return scheme, host and port of a URL; empty where it is not one of HTTP.
+
+    >>> _origin("https://me:pw@Shop.test/x?y"), _origin("ws://shop.test/"), _origin("http://[::1]:8080/")
+    ('https://shop.test', '', 'http://[::1]:8080')
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return ""
+    if parts.scheme not in ("http", "https") or not host:
+        return ""
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{f':{port}' if port else ''}"
+
+
+def _shape(path: str) -> str:
+    """Return the path with a name in the place of numbers and ids.
+
+    >>> _shape("/api/orders/17/items"), _shape("/")
+    ('/api/orders/{id}/items', '/')
+    """
+    return "/".join("{id}" if _VARIES.fullmatch(part) else part for part in path.split("/"))
+
+
+def _take(found: Imported, request: Mapping[str, Any], method: str, path: str, shape: str) -> None:
+    what = f"{method} {shape}"
+    query = urlsplit(str(request["url"])).query
+    headers = _headers(request.get("headers"))
+    posted = request.get("postData")
+    body = posted.get("text") if isinstance(posted, Mapping) else None
+    if isinstance(posted, Mapping) and posted.get("mimeType") and "content-type" not in headers:
+        headers["content-type"] = str(posted["mimeType"])
+    texts = [path, query, *headers.values(), *([body] if isinstance(body, str) else [])]
+    if holds_field(texts):
+        found.left_out.append(f"{what}: it holds text that would be read as a field, ${{…}}, or that can't be written")
+        return
+    told: dict[str, Any] = {"method": method, "path": quote(path, safe=_SAFE_IN_PATH) + _query(found, query)}
+    kind = headers.get("content-type", "").lower()
+    if isinstance(body, str) and body:
+        if "multipart" in kind or (isinstance(posted, Mapping) and posted.get("encoding")):
+            found.left_out.append(f"{what}: a body of files ({kind})")
+            return
+        told |= _body(found, body, kind)
+        if "json" in told:
+            headers.pop("content-type", None)
+    if headers.get("accept") == "*/*":
+        del headers["accept"]
+    if headers:
+        told["headers"] = {name.title(): masked_text(value) for name, value in headers.items()}
+    if shape != path:
+        told["route"] = shape
+    if method not in ("GET", "HEAD", "OPTIONS"):
+        told["effect"] = "lasting"
+    found.add(operation_name(shape, method), told, what)
+
+
+def _names(listed: Any) -> dict[str, str]:
+    pairs = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+    return {str(one.get("name", "")).lower(): str(one.get("value", "")) for one in pairs}
+
+
+def _headers(listed: Any) -> dict[str, str]:
+    named = _names(listed)
+    return {name: named[name] for name in _KEPT_HEADERS if named.get(name, "").isprintable() and named.get(name)}
+
+
+def _query(found: Imported, query: str) -> str:
+    if not query:
+        return ""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    return "?" + "&".join(
+        f"{quote(name, safe='')}=" + (found.variable(name) if looks_secret(name) else quote(value, safe=""))
+        for name, value in pairs
+    )
+
+
+def _body(found: Imported, text: str, kind: str) -> dict[str, Any]:
+    if "json" in kind or not kind:
+        try:
+            return {"json": _without_secrets(found, json.loads(text, parse_constant=_refuse))}
+        except (ValueError, RecursionError):
+            pass
+    if "form-urlencoded" in kind:
+        pairs = parse_qsl(text, keep_blank_values=True)
+        # A field must stay as it is written, so what is secret is put together by hand.
+        return {"body": "&".join(_pair(found, name, value) for name, value in pairs)}
+    return {"body": masked_text(text)}
+
+
+def _pair(found: Imported, name: str, value: str) -> str:
+    if looks_secret(name):
+        return urlencode({name: ""}) + found.variable(name)
+    return urlencode({name: value})
+
+
+def _without_secrets(found: Imported, value: Any, secret: str = "") -> Any:
+    """Return a JSON value with variables for what stands under a secret-looking key, `secret`, however deep."""
+    if isinstance(value, dict):
+        return {
+            key: _without_secrets(found, inner, secret or (key if looks_secret(key) else ""))
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_without_secrets(found, inner, secret) for inner in value]
+    if secret and value is not None and not isinstance(value, bool):
+        return found.variable(secret)
+    return masked_text(value) if isinstance(value, str) else value
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")

@@ -1,0 +1,67 @@
+"""Whatever an archive holds: a target file that can be read, or a PlanError; and never a secret."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proofload.core.errors import PlanError
+from proofload.discover.har import read_har
+from proofload.plan.reader import parse_target
+
+SECRET = "q7Zk-never-to-be-seen"
+scraps = st.one_of(
+    st.text(max_size=12), st.sampled_from(["${x}", "/a/1", "%", "\ud800", "a: b", "#", "..", "\r\nX: y"])
+)
+values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), scraps),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(scraps, inner, max_size=3),
+        st.fixed_dictionaries(
+            {"password": st.just(SECRET), "api_key": st.just([SECRET]), "token": st.just({"a": SECRET})}
+        ),
+    ),
+    max_leaves=6,
+)
+named = st.fixed_dictionaries({"name": st.sampled_from(["Accept", "Content-Type", "X-Y"]), "value": scraps})
+posted = st.builds(
+    lambda kind, body: {"mimeType": kind, "text": json.dumps(body)}, st.sampled_from(["", "application/json"]), values
+)
+requests = st.fixed_dictionaries(
+    {
+        "method": st.sampled_from(["GET", "post", "PUT", "BREW", ""]),
+        "url": st.builds(lambda path, query: f"http://h.test/{path}?secret={SECRET}&{query}", scraps, scraps),
+        "headers": st.lists(st.one_of(values, named), max_size=3),
+    },
+    optional={"postData": st.one_of(values, posted)},
+)
+
+
+@given(st.lists(requests, max_size=4))
+def test_an_archive_gives_a_readable_file_without_secrets_or_a_told_problem(listed: list[dict[str, Any]]) -> None:
+    text = json.dumps({"log": {"entries": [{"request": one} for one in listed]}})
+    with suppress(PlanError):
+        found = read_har(text, "x.har")
+        written = found.text("x.har")
+        assert SECRET not in written
+        # Outside the suppressed part: what we write must be what we read.
+        _read_back(written, found.variables, set(found.operations))
+
+
+def _read_back(written: str, variables: set[str], names: set[str]) -> None:
+    try:
+        target = parse_target(written, "x.har", dict.fromkeys(variables, "held"))
+    except PlanError as error:
+        raise AssertionError(f"{error}\n{written}") from error
+    assert set(target.operations) == names
+
+
+@given(st.one_of(st.text(), values.map(json.dumps), values.map(lambda one: json.dumps({"log": {"entries": one}}))))
+def test_anything_else_is_a_told_problem(text: str) -> None:
+    with suppress(PlanError):
+        assert read_har(text, "x.har").operations
