@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from proofload.cases import books
 from proofload.cases.accounts import Account
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
@@ -27,9 +28,10 @@ _FORGERIES = 3
 
 def missing(target: Target) -> str:
     """Return why the audit log can't be judged, or nothing."""
+    if reason := books.missing_log(target):
+        return reason
     policy = target.policies.audit
-    if policy is None or not policy.is_readable:
-        return "the target declares no audit log (policies.audit.files, or loki with loki_query)"
+    assert policy is not None
     return "" if policy.events else "the target declares no event that its audit log holds (policies.audit.events)"
 
 

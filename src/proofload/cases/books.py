@@ -28,6 +28,14 @@ def missing_metrics(target: Target) -> str:
     return "" if policy and policy.url else "the target declares no metrics page (policies.metrics.url)"
 
 
+def missing_log(target: Target) -> str:
+    """Return why the audit log can't be read, or nothing."""
+    policy = target.policies.audit
+    if policy is None or not policy.is_readable:
+        return "the target declares no audit log (policies.audit.files, or loki with loki_query)"
+    return ""
+
+
 def missing_event(target: Target, event: str) -> str:
     """Return why an event can't be looked for, or nothing."""
     audit = target.policies.audit

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from proofload.cases import monitoring_freshness, monitoring_logs, monitoring_restart, overhead
-from proofload.cases.books import AT_SERVER, routes_of
+from proofload.cases.books import AT_SERVER, missing_metrics, routes_of
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
 from proofload.cases.limits import allowance, gateway_limit
@@ -35,8 +35,8 @@ _SETTLES_NS = NS_PER_SECOND + NS_PER_SECOND // 10
 
 def missing(target: Target) -> str:
     """Return why the metrics can't be compared, or nothing."""
-    if target.policies.metrics is None or target.policies.metrics.url is None:
-        return "the target declares no metrics page (policies.metrics.url)"
+    if reason := missing_metrics(target):
+        return reason
     return "" if repeatable(target) else "the target declares no operation that can be repeated without effect"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from proofload.cases import books
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
 from proofload.cases.limits import polite_count
@@ -30,9 +31,10 @@ _GIVE_UP_NS = 8 * NS_PER_SECOND
 
 def missing(target: Target) -> str:
     """Return why nothing can be looked for, or nothing."""
+    if reason := books.missing_log(target):
+        return reason
     policy = target.policies.audit
-    if policy is None or not policy.is_readable:
-        return "the target declares no audit log (policies.audit.files, or loki with loki_query)"
+    assert policy is not None
     if _EVENT not in policy.events:
         return f"the target declares no event {_EVENT} (policies.audit.events)"
     return "" if _guarded(target) else "the target declares no read that needs a token"

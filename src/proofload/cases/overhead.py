@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from proofload.cases import books
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
 from proofload.cases.latency_shapes import missing_read, read_of
@@ -69,9 +70,10 @@ def _audited(target: Target) -> str:
 
 def missing_metrics(target: Target) -> str:
     """Return why the cost of metrics can't be measured, or nothing."""
+    if reason := books.missing_metrics(target):
+        return reason
     policy = target.policies.metrics
-    if policy is None or policy.url is None:
-        return "the target declares no metrics page (policies.metrics.url)"
+    assert policy is not None
     if policy.switch is None:
         return "the target declares no way to switch its metrics off for a moment (policies.metrics.switch)"
     return missing_read(target)
@@ -79,9 +81,10 @@ def missing_metrics(target: Target) -> str:
 
 def missing_audit(target: Target) -> str:
     """Return why the cost of the audit log can't be measured, or nothing."""
+    if reason := books.missing_log(target):
+        return reason
     policy = target.policies.audit
-    if policy is None or not policy.is_readable:
-        return "the target declares no audit log (policies.audit.files, or loki with loki_query)"
+    assert policy is not None
     if policy.switch is None:
         return "the target declares no way to switch its audit log off for a moment (policies.audit.switch)"
     return "" if _audited(target) else "no operation is declared that leaves an audit event (policies.audit.tells)"

@@ -24,11 +24,8 @@ _AUDIT = ("audit.missing", "audit.wrong_user", "audit.wrong_ip")
 
 def missing(target: Target) -> str:
     """Return why the target's books can't be compared with what it served, or nothing."""
-    if target.policies.metrics is None or target.policies.metrics.url is None:
-        return "the target declares no metrics page (policies.metrics.url)"
-    audit = target.policies.audit
-    if audit is None or not audit.is_readable or _EVENT not in audit.events:
-        return f"the target declares no audit log with the event {_EVENT} (policies.audit)"
+    if reason := books.missing_metrics(target) or books.missing_event(target, _EVENT):
+        return reason
     if target.users is None or target.users.login is None:
         return "the target declares no log-in (users.login)"
     return "" if gateway_limit(target) else "the target declares no rate limit (policies.rate_limit)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from proofload.cases import books
 from proofload.cases.case import Case, Category, Priority
 from proofload.cases.lab import Lab
 from proofload.cases.limits import allowance, gateway_limit
@@ -24,9 +25,10 @@ def missing(target: Target) -> str:
     """Return why refusals in a rush can't be looked for in the log, or nothing."""
     if gateway_limit(target) is None:
         return "the target declares no rate limit of the gateway (policies.rate_limit)"
+    if reason := books.missing_log(target):
+        return reason
     policy = target.policies.audit
-    if policy is None or not policy.is_readable:
-        return "the target declares no audit log (policies.audit.files, or loki with loki_query)"
+    assert policy is not None
     return "" if _EVENT in policy.events else f"its audit log promises no such event (policies.audit.events.{_EVENT})"
 
 
