@@ -6,7 +6,7 @@ import mmap
 import os
 import struct
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +158,15 @@ class Rows:
         self.made = row + 1
         self.finished.append(row)
         return row
+
+    def keep_told(self, row: int, request_id: str, headers: Mapping[str, str], body: bytes | None) -> None:
+        """Keep what another generator tells of a row beside its numbers: of the headers, those that are to be kept."""
+        self.own_ids[row] = request_id
+        pairs = tuple((place, headers[name]) for place, name in enumerate(self.header_names) if name in headers)
+        if pairs:
+            self.kept.append((row, pairs))
+        if body is not None:
+            self.bodies[row] = body
 
     def take_finished(self) -> NDArray[Any]:
         """Return the rows that ended since the last call, and let go of chunks whose rows have all ended."""

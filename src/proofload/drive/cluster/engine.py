@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -139,7 +139,6 @@ class ClusterEngine(Engine):
             raise UnfitTargetError("; ".join(account.reasons))
 
     def _add(self, part: History) -> None:
-        names = self.rows.header_names
         for row in part.frame.iter_rows(named=True):
             doubt_ns = row.get(CLOCK_COLUMN) or 0
             number = self.rows.add_whole(
@@ -156,16 +155,8 @@ class ClusterEngine(Engine):
                 fault=row["fault"],
                 status=row["status"],
             )
-            self.rows.own_ids[number] = row["request_id"]
-            kept = tuple((place, _header(row, name)) for place, name in enumerate(names) if _header(row, name))
-            if kept:
-                self.rows.kept.append((number, kept))
-            if row.get("body") is not None:
-                self.rows.bodies[number] = row["body"]
-
-
-def _header(row: Mapping[str, Any], name: str) -> str:
-    return str(row.get(HEADER_PREFIX + name) or "")
+            headers = {name: str(text) for name in self.rows.header_names if (text := row.get(HEADER_PREFIX + name))}
+            self.rows.keep_told(number, row["request_id"], headers, row.get("body"))
 
 
 def _blank(workload: AnyWorkload, number: int) -> RunnerReport:

@@ -170,13 +170,8 @@ class K6Engine(Engine):
                 row["done_ns"] += doubt_ns
             row["intended_ns"] = max(began_ns, row["intended_ns"] - doubt_ns)
             number = self._add(ran, one.user, row)
-            self.rows.own_ids[number] = one.request_id
-            if one.body is not None:
-                self.rows.bodies[number] = one.body[:_MOST_BODY_BYTES]
-            names = enumerate(self.rows.header_names)
-            kept = tuple((place, one.headers[name]) for place, name in names if name in one.headers)
-            if kept:
-                self.rows.kept.append((number, kept))
+            body = one.body[:_MOST_BODY_BYTES] if one.body is not None else None
+            self.rows.keep_told(number, one.request_id, one.headers, body)
         for user in range(user_count(ran.workload)) if ran.process.cut_short else ():
             at_ns = last_ns.get(user, began_ns)
             untold = {"intended_ns": at_ns, "sent_ns": at_ns, "first_byte_ns": NEVER_NS, "done_ns": NEVER_NS}
