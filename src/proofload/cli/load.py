@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _THRESHOLD_FAILED = 10
 _NOT_DELIVERED = 11
 _INTERRUPTED = 128
-_NAME = "load"
 _LIVE_EVERY_S = 0.25
 _LINE_EVERY_S = 5.0
 _LEAST_TO_ABORT = 100
@@ -124,7 +123,9 @@ class _Places:
     @property
     def rows(self) -> dict[str, Any]:
         """What a fleet must be told of where the rows go."""
-        return {"folder": self.keep / "rows", "keep": True} if self.keep is not None else {}
+        from proofload.drive.kept import ROWS
+
+        return {"folder": self.keep / ROWS, "keep": True} if self.keep is not None else {}
 
 
 def asyncio_run(coroutine: Any) -> int:
