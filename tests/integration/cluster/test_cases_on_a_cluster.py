@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import uvloop
 from tests.e2e.cli import decided, proofload
+from tests.integration.cluster.answering import answering
 from tests.integration.cluster.conftest import FAR, HEAD
 from tests.integration.cluster.raylets import Raylets
 
@@ -38,33 +39,21 @@ def drive(
         seen: Seen = {}
         clock = SystemClock()
 
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            peer = str(writer.get_extra_info("peername")[0])
-            try:
-                while True:
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    seen[head.split(b"X-Request-ID: ")[1].split(b"\r\n")[0].decode()] = peer, clock.now_ns()
-                    if meanwhile is not None and len(seen) == 20:
-                        meanwhile(engine)
-                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-N: 7\r\n\r\nok")
-            except (asyncio.IncompleteReadError, ConnectionError):
-                pass
-            finally:
-                writer.close()
+        def came(peer: str, request_id: str) -> None:
+            seen[request_id] = peer, clock.now_ns()
+            if meanwhile is not None and len(seen) == 20:
+                meanwhile(engine)
 
-        server = await asyncio.start_server(serve, HEAD, 0, backlog=500)
-        endpoint = Endpoint.of(f"http://{HEAD}:{server.sockets[0].getsockname()[1]}")
-        nodes = Cluster(RayNodes(cluster.address, processes))
-        engine = ClusterEngine(
-            endpoint, OPERATIONS, cluster=nodes, vet=VettedOnly(frozenset([HEAD])), keep_headers=["x-n"]
-        )
-        try:
-            for call in calls:
-                await asyncio.wait_for(engine.run(*call), 90)
-        finally:
-            nodes.end()
-            server.close()
-            await server.wait_closed()
+        async with answering(HEAD, came) as url:
+            nodes = Cluster(RayNodes(cluster.address, processes))
+            engine = ClusterEngine(
+                Endpoint.of(url), OPERATIONS, cluster=nodes, vet=VettedOnly(frozenset([HEAD])), keep_headers=["x-n"]
+            )
+            try:
+                for call in calls:
+                    await asyncio.wait_for(engine.run(*call), 90)
+            finally:
+                nodes.end()
         return engine, seen
 
     return uvloop.run(main())

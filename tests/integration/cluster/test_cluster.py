@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from tests.integration.cluster.answering import answering
 from tests.integration.cluster.conftest import FAR, HEAD, SKEW_S
 from tests.integration.cluster.raylets import Raylets
 
@@ -44,34 +45,22 @@ def run(
     async def main() -> tuple[History, Delivery, Seen]:
         seen: Seen = []
 
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            peer = str(writer.get_extra_info("peername")[0])
-            try:
-                while True:
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    seen.append((peer, head.split(b"X-Request-ID: ")[1].split(b"\r\n")[0].decode()))
-                    if meanwhile is not None and len(seen) == after:
-                        meanwhile(fleet)
-                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-N: 7\r\n\r\nok")
-            except (asyncio.IncompleteReadError, ConnectionError):
-                pass
-            finally:
-                writer.close()
+        def came(peer: str, request_id: str) -> None:
+            seen.append((peer, request_id))
+            if meanwhile is not None and len(seen) == after:
+                meanwhile(fleet)
 
-        server = await asyncio.start_server(serve, host, 0, backlog=500)
-        endpoint = Endpoint.of(f"http://{host}:{server.sockets[0].getsockname()[1]}")
-        nodes = RayNodes(cluster.address, processes)
-        fleet = Fleet(
-            nodes.processes, endpoint, {"read": READ}, places=nodes, vet=VettedOnly(frozenset([HEAD])),
-            keep_headers=("x-n",),
-        )  # fmt: skip
-        try:
-            await asyncio.wait_for(fleet.run(*workloads), 90)
-            return fleet.history(), fleet.delivery(), seen
-        finally:
-            fleet.close()
-            server.close()
-            await server.wait_closed()
+        async with answering(host, came) as url:
+            nodes = RayNodes(cluster.address, processes)
+            fleet = Fleet(
+                nodes.processes, Endpoint.of(url), {"read": READ}, places=nodes, vet=VettedOnly(frozenset([HEAD])),
+                keep_headers=("x-n",),
+            )  # fmt: skip
+            try:
+                await asyncio.wait_for(fleet.run(*workloads), 90)
+                return fleet.history(), fleet.delivery(), seen
+            finally:
+                fleet.close()
 
     return uvloop.run(main())
 
