@@ -41,8 +41,8 @@ async def one_then_sleep(user: Any) -> None:
 def engine_for(url: str, ca: str | None = None, **options: Any) -> Any:
     from urllib.parse import urlsplit
 
-    from proofload.drive.endpoint import Endpoint, TlsSettings
     from proofload.drive.engine import Engine
+    from proofload.drive.http.endpoint import Endpoint, TlsSettings
     from proofload.plan.operation import Operation
 
     tls = TlsSettings(ca_file=Path(ca)) if ca else None
@@ -71,8 +71,8 @@ async def closed(
 async def fleet(url: str, seconds: float, connections: int, processes: int) -> dict[str, Any]:
     from urllib.parse import urlsplit
 
-    from proofload.drive.endpoint import Endpoint
-    from proofload.drive.fleet import Fleet
+    from proofload.drive.distributed.fleet import Fleet
+    from proofload.drive.http.endpoint import Endpoint
     from proofload.plan.operation import Operation
     from proofload.plan.workload import ConstantUsers
 

@@ -18,12 +18,12 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from proofload.core.clock import SystemClock
-from proofload.drive.endpoint import Endpoint
 from proofload.drive.engine import Engine
-from proofload.observing import Observing
+from proofload.drive.http.endpoint import Endpoint
 from proofload.plan.monitoring import Monitoring
 from proofload.plan.target import Target
 from proofload.plan.workload import Ceilings, PerUserIterations
+from proofload.suite.run_telemetry import Observing
 
 USERS, EACH = 40, 6_400
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n" + b'{"status":"ok"}'

@@ -26,7 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from proofload.cases.books import AT_SERVER
+from proofload.cases.metrics_and_audit import AT_SERVER
 from proofload.suite.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parent.parent
@@ -104,7 +104,7 @@ class Honest:
 
 def main() -> int:
     options = _options()
-    listed = json.loads(_output([sys.executable, "-m", "ordersystem", "defects", "--json"]))
+    listed = json.loads(_output([sys.executable, "-m", "proofload.demo.ordersystem", "defects", "--json"]))
     chosen = [one for one in listed if not options.defects or one["id"].startswith(tuple(options.defects))]
     if options.again:
         KEPT.unlink(missing_ok=True)

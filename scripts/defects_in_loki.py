@@ -28,7 +28,7 @@ from typing import Any
 
 import yaml
 
-from proofload.demo import ReferenceSystem
+from proofload.demo.reference_system import ReferenceSystem
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -66,7 +66,7 @@ def main() -> int:
     parser.add_argument("defects", nargs="*", help="ids or prefixes; all of the audit log where none is named")
     parser.add_argument("--write", action="store_true", help="write docs/detection-loki.md")
     asked = parser.parse_args()
-    listed = json.loads(_output([sys.executable, "-m", "ordersystem", "defects", "--json"]))
+    listed = json.loads(_output([sys.executable, "-m", "proofload.demo.ordersystem", "defects", "--json"]))
     wanted = tuple(asked.defects) or ("audit.",)
     chosen = [(one["id"], one["failing_case"]) for one in listed if one["id"].startswith(wanted)]
     rows: list[Row] = []

@@ -17,15 +17,14 @@ DOCS = ROOT / "docs" / "target.md"
 SCHEMAS = {"target": target_schema, "result": result_schema}
 _DRIVER = " (driver)"
 _SAYS_KIND = "Says which kind it is."
-_FOLDERS = (ROOT / "schemas", ROOT / "src" / "proofload" / "schemas")
+_FOLDER = ROOT / "src" / "proofload" / "schemas"
 
 
 def files() -> Iterator[tuple[Path, str]]:
     """Return every file that follows from the code, with what must be in it."""
     for name, make in SCHEMAS.items():
         text = json.dumps(make(), indent=2, ensure_ascii=False) + "\n"
-        for folder in _FOLDERS:
-            yield folder / f"{name}.schema.json", text
+        yield _FOLDER / f"{name}.schema.json", text
     before, _, rest = DOCS.read_text(encoding="utf-8").partition(BEGIN)
     yield DOCS, f"{before}{BEGIN}\n{tables(target_schema())}{END}{rest.partition(END)[2]}"
 

@@ -4,8 +4,8 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["proofload.drive.http1"]):
-    from proofload.drive.http1 import BadResponseError, Heads, ResponseReader
+with atheris.instrument_imports(include=["proofload.drive.http.parser"]):
+    from proofload.drive.http.parser import BadResponseError, Heads, ResponseReader
 
 _SEEDS = (
     b"\x00HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from proofload.cases.accounts import Account
 from proofload.cases.case import Case, Category, Priority
-from proofload.cases.lab import Lab
-from proofload.cases.limits import allowance, gateway_limit, polite_count
+from proofload.cases.context import Lab
+from proofload.cases.declared_limits import allowance, gateway_limit, polite_count
 from proofload.core.errors import PlanError, Problem
 from proofload.core.units import NS_PER_SECOND, parse_duration_ns
 from proofload.drive.user import Answer, User

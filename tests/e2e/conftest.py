@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proofload.demo import ReferenceSystem
+from proofload.demo.reference_system import ReferenceSystem
 
 TARGET = """\
 version: 1

@@ -7,7 +7,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from proofload.demo import ReferenceSystem
+from proofload.demo.reference_system import ReferenceSystem
 from tests.e2e.cli import proofload, start, wait_for_line
 from tests.e2e.conftest import Declare
 

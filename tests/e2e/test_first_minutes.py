@@ -10,7 +10,7 @@ import pytest
 import typer.main
 
 from proofload.cli.main import app
-from proofload.demo import ReferenceSystem
+from proofload.demo.reference_system import ReferenceSystem
 from tests.e2e.cli import proofload
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proofload.demo import ReferenceSystem
-from proofload.stack import Stack, not_installed
+from proofload.demo.prometheus_stack import Stack, not_installed
+from proofload.demo.reference_system import ReferenceSystem
 from tests.e2e.cli import decided, start, wait_for_line
 from tests.e2e.conftest import Declare
 

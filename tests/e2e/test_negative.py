@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from proofload.demo import ReferenceSystem
+from proofload.demo.reference_system import ReferenceSystem
 from tests.e2e.cli import decided, proofload
 
 NEGATIVE = tuple(f"TC-NEG-{number:03}" for number in range(1, 11))

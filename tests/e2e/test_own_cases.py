@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from proofload.demo import ReferenceSystem
+from proofload.demo.reference_system import ReferenceSystem
 from tests.e2e.cli import decided, proofload
 from tests.e2e.conftest import TARGET
 

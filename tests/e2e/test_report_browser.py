@@ -18,8 +18,8 @@ from proofload.judge.verdict import Finding, Outcome, Verdict
 from proofload.plan.reader import parse_target
 from proofload.record.history import History
 from proofload.report.html.page import page as html_page
+from proofload.report.report_data import Story
 from proofload.report.result import CaseInfo, RunResult
-from proofload.report.story import Story
 from tests.e2e.cli import Result, decided, proofload, start, wait_for_line
 from tests.unit.report.test_page import TARGET
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.prove.judge_a.breaker_trials import SHOWN_BY, detection, honest_trial
-from tests.prove.judge_a.breakers import DEFECTS, SCENARIOS
-from tests.prove.judge_a.explained import CIRCUIT_DEFECTS, circuits
+from tests.prove.breaker.breaker_trials import SHOWN_BY, detection, honest_trial
+from tests.prove.breaker.breakers import DEFECTS, SCENARIOS
+from tests.prove.explained import CIRCUIT_DEFECTS, circuits
 
 from proofload.judge.verdict import Outcome
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.prove.judge_b.slowness import DEFECTS, failed, judged
+from tests.prove.latency.slowness import DEFECTS, failed, judged
 
 from proofload.judge.verdict import Outcome
 

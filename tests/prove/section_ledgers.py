@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from tests.prove.judge_b.books import AUDIT_DEFECTS, METRIC_DEFECTS, audit_world, detection, failed, metrics_world
+from tests.prove.reconcile.metrics_and_audit import (
+    AUDIT_DEFECTS,
+    METRIC_DEFECTS,
+    audit_world,
+    detection,
+    failed,
+    metrics_world,
+)
 
 from proofload.judge.verdict import Outcome
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.prove.judge_b.cells import DEFECTS, accused, could_be_told, simulate, undecided
+from tests.prove.linearizable.cells import DEFECTS, accused, could_be_told, simulate, undecided
 
 TITLE = "Linearizability"
 TEXT = (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.prove.judge_b.banks import DEFECTS
-from tests.prove.judge_b.trials import detection, failed, honest_trial
+from tests.prove.lock.banks import DEFECTS
+from tests.prove.lock.trials import detection, failed, honest_trial
 
 from proofload.judge.verdict import Outcome
 

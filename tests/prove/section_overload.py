@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.prove.judge_a.queues import DEFECTS, Server, judged
+from tests.prove.overload.queues import DEFECTS, Server, judged
 
 from proofload.judge.verdict import Outcome
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.prove.judge_a.explained import LIMITER_DEFECTS, LIMITERS, limiters
-from tests.prove.judge_a.limiters import HONEST
-from tests.prove.judge_a.trials import DECISIONS, detection, honest_trial
+from tests.prove.explained import LIMITER_DEFECTS, LIMITERS, limiters
+from tests.prove.rate_limit.limiters import HONEST
+from tests.prove.rate_limit.trials import DECISIONS, detection, honest_trial
 
 from proofload.judge.verdict import Outcome
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from proofload.cases.sources import Sources
+from proofload.cases.addresses import Sources
 from proofload.core.errors import TargetError, UnfitTargetError
 from proofload.drive.engine import Engine
 from proofload.drive.user import Answer, User

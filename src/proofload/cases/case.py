@@ -6,7 +6,7 @@ import enum
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from proofload.cases.lab import Lab
+from proofload.cases.context import Lab
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Finding
 from proofload.plan.target import Target

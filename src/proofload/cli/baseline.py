@@ -20,7 +20,7 @@ def save(
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.", metavar="FILE")] = SAVED,
 ) -> None:
     """Keep a run's verdicts, latencies and capacity in one file, to be compared with later."""
-    from proofload import baselines
+    from proofload.suite import baseline_file as baselines
 
     remembered = baselines.remember(bundle)
     baselines.save(remembered, output)
@@ -48,10 +48,10 @@ def compare(
     """
     from rich.console import Console
 
-    from proofload import baselines
     from proofload.judge.baseline import Change
     from proofload.report.comparison import compare_runs, overall
     from proofload.report.comparison_forms import show, to_json
+    from proofload.suite import baseline_file as baselines
 
     before = baselines.load(first if second is not None else SAVED)
     after = baselines.load(second if second is not None else first)

@@ -14,15 +14,15 @@ from rich.text import Text
 from proofload.cases.case import Case, Category
 from proofload.cli.exit_status import ExitStatus
 from proofload.core.units import format_duration
-from proofload.drive.reach import reach
+from proofload.drive.connectivity import reach
 from proofload.plan.ownership import prove_ownership
 from proofload.plan.reader import read_target
 from proofload.plan.target import Target
 from proofload.record.bundle import dump_json
 from proofload.report.as_json import SCHEMA_VERSION
 from proofload.suite.catalogue import CATALOGUE, CORE
-from proofload.suite.choice import Choice
-from proofload.suite.choose import choose
+from proofload.suite.requested_cases import Choice
+from proofload.suite.selection import choose
 
 
 def list_catalogue(choice: Choice, *, as_json: bool) -> ExitStatus:

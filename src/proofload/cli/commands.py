@@ -23,7 +23,7 @@ from proofload.cli.reports import REPORT, keep_report, write_asked_for
 from proofload.cli.served import live_page
 from proofload.core.errors import PlanError, Problem, ToolError
 from proofload.core.units import format_duration
-from proofload.demo import ReferenceSystem
+from proofload.demo.reference_system import ReferenceSystem
 from proofload.judge.linearizable.jepsen import check_jepsen
 from proofload.plan.reader import parse_target, read_target
 from proofload.plan.target import Target
@@ -35,12 +35,12 @@ from proofload.report.live import LiveView
 from proofload.report.result import RunResult
 from proofload.report.served.server import LivePage
 from proofload.report.view import safe
-from proofload.retell import result_of
-from proofload.run import Ended, judge_bundle, run
-from proofload.sending import K6, OWN
 from proofload.suite.catalogue import CATALOGUE, CORE
-from proofload.suite.choice import Choice
-from proofload.suite.choose import choose
+from proofload.suite.engines import K6, OWN
+from proofload.suite.report_builder import result_of
+from proofload.suite.requested_cases import Choice
+from proofload.suite.runner import Ended, judge_bundle, run
+from proofload.suite.selection import choose
 
 _SMALL_LOGS = {"AUDIT_ROTATE_BYTES": "6144"}
 """Some twenty events: every case that reads the audit log has seen it rotate, as it will in a year of real use."""

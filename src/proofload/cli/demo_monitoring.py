@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from proofload.demo import ReferenceSystem
+from proofload.demo.prometheus_stack import Stack, not_installed
+from proofload.demo.reference_system import ReferenceSystem
 from proofload.plan.monitoring import Monitoring
 from proofload.plan.target import Target
-from proofload.stack import Stack, not_installed
 
 NOT_THERE = "metrics were read from /metrics directly: not installed are "
 

@@ -32,7 +32,7 @@ def discover_limit(
 
     Ends with 0 where exactly one model fits, with 11 where nothing could be told or several fit.
     """
-    from proofload.cli.discovery import discover_and_tell, manners
+    from proofload.cli.identify_limiter import discover_and_tell, manners
 
     status = discover_and_tell(url, target, operation, manners(rate, most, longest), as_json=json, quiet=quiet)
     raise typer.Exit(int(status))

@@ -40,8 +40,8 @@ def push(
     folder: Annotated[str, typer.Option("--folder", help="Uid of the folder to put them in.", metavar="UID")] = "",
 ) -> None:
     """Put the dashboards into a Grafana server; its token is taken from the environment (GRAFANA_TOKEN)."""
-    from proofload.drive.observe.grafana import Grafana
     from proofload.report.grafana import shipped
+    from proofload.telemetry.grafana import Grafana
 
     if not url.startswith(("http://", "https://")):
         raise PlanError([Problem("URL", repr(url), "an address such as http://127.0.0.1:3000")])

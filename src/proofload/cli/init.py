@@ -43,7 +43,7 @@ def init(
         told = typer.prompt("OpenAPI document, file or URL (empty: look at the usual places)", default="")
         documents += [told] if told else []
 
-    from proofload.cli.discovery import manners
+    from proofload.cli.identify_limiter import manners
     from proofload.cli.new_target import look_and_write
 
     polite = manners(rate, most, longest)

@@ -12,7 +12,7 @@ from proofload.cli.exit_status import ExitStatus, of_outcomes
 from proofload.core.errors import PlanError, Problem, ToolError
 from proofload.core.text import visible
 from proofload.drive.k6 import K6Results, read_results
-from proofload.judge.imported import DELIVERY, LATENCY, RATE_LIMIT, judge_imported
+from proofload.judge.k6_run import DELIVERY, LATENCY, RATE_LIMIT, judge_imported
 from proofload.judge.verdict import Outcome, Verdict
 from proofload.plan.reader import read_target
 from proofload.report import terminal

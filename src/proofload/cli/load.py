@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from proofload.cli.load_order import Order, read_requests, read_target_of, read_workload, tls_of, url_of
+from proofload.cli.load_arguments import Order, read_requests, read_target_of, read_workload, tls_of, url_of
 from proofload.core.errors import ToolError
 from proofload.core.units import NS_PER_SECOND
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from proofload.cli.thresholds import Judged, Threshold
+    from proofload.drive.distributed.fleet import Fleet
     from proofload.drive.engine import Engine
-    from proofload.drive.fleet import Fleet
     from proofload.plan.workload import AnyWorkload
 
 # As in docs/exit-status.md: what the command found, not how it was called.
@@ -123,7 +123,7 @@ class _Places:
     @property
     def rows(self) -> dict[str, Any]:
         """What a fleet must be told of where the rows go."""
-        from proofload.drive.kept import ROWS
+        from proofload.drive.durable_run import ROWS
 
         return {"folder": self.keep / ROWS, "keep": True} if self.keep is not None else {}
 
@@ -140,7 +140,7 @@ def _keep(folder: Path | None, order: Order, url: str, thresholds: list[Threshol
     """Write down what is asked for before anything is sent, where the run is to be kept."""
     if folder is None:
         return None
-    from proofload.drive import kept
+    from proofload.drive import durable_run as kept
     from proofload.drive.measure import asked_per_second
 
     load = order.workload
@@ -177,17 +177,17 @@ async def _run(
 
     from proofload.cli import load_view
     from proofload.cli.thresholds import judge_all
-    from proofload.drive import kept
-    from proofload.drive.endpoint import Endpoint
+    from proofload.drive import durable_run as kept
+    from proofload.drive.distributed.fleet import Fleet
     from proofload.drive.engine import Engine
-    from proofload.drive.fleet import Fleet
+    from proofload.drive.http.endpoint import Endpoint
 
     assert order.workload is not None
     endpoint = Endpoint.of(url, unix_socket)
     engine: Engine | Fleet
     # Drawing takes milliseconds, and arrivals would wait for it: with a live view the load comes from elsewhere.
     if places.cluster is not None:
-        from proofload.drive.cluster import RayNodes
+        from proofload.drive.distributed.cluster import RayNodes
 
         nodes = RayNodes(places.cluster, places.processes)
         console.print(

@@ -17,10 +17,10 @@ from proofload.cli.discover import discover_limit
 from proofload.cli.doctor import doctor
 from proofload.cli.exit_status import ExitStatus, of_error
 from proofload.cli.explain import explain
+from proofload.cli.export_k6 import k6 as k6_app
 from proofload.cli.grafana import grafana
-from proofload.cli.imports import imports
+from proofload.cli.import_files import imports
 from proofload.cli.init import init
-from proofload.cli.k6 import k6 as k6_app
 from proofload.cli.load import load
 from proofload.cli.options import (
     All,
@@ -50,7 +50,7 @@ from proofload.cli.recover import recover
 from proofload.cli.reports import report
 from proofload.cli.schemas import schema
 from proofload.core.errors import ProofloadError
-from proofload.suite.choice import Choice
+from proofload.suite.requested_cases import Choice
 
 app = typer.Typer(
     name="proofload",
@@ -196,8 +196,8 @@ def judge(
     """Judge the evidence of an earlier run again, without sending a byte; or a history by a model."""
     from proofload.cli.commands import Output, judge_bundle_again, judge_history
     from proofload.cli.judge_k6 import judge_k6, refuse
-    from proofload.cli.kept import judge_kept
-    from proofload.drive.kept import is_kept
+    from proofload.cli.judge_load import judge_kept
+    from proofload.drive.durable_run import is_kept
 
     if k6 is not None:
         if evidence is not None or model is not None or html is not None or markdown is not None:

@@ -9,12 +9,12 @@ import uvloop
 from rich.console import Console
 from rich.text import Text
 
-from proofload.cli.discovery import target_of
 from proofload.cli.files import read_text, write_new
+from proofload.cli.identify_limiter import target_of
 from proofload.core.errors import PlanError, Problem, TargetError
+from proofload.discover.budget import Manners
 from proofload.discover.draft import draft
 from proofload.discover.limiter import Discovery, discover
-from proofload.discover.manners import Manners
 from proofload.discover.openapi import Api, merged, read_openapi
 from proofload.discover.survey import Found, Visitor, survey
 from proofload.plan.ownership import prove_ownership

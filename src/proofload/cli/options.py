@@ -11,7 +11,7 @@ import typer
 
 def _join(paths: list[str] | None) -> list[str]:
     """Let own cases join the catalogue; what the option stands for from then on is their ids."""
-    from proofload.suite.own import join
+    from proofload.suite.custom_cases import join
 
     return join([Path(path) for path in paths or ()])
 

@@ -12,7 +12,7 @@ import typer
 from proofload.cli.exit_status import ExitStatus
 
 if TYPE_CHECKING:
-    from proofload.drive.faults.journal import Entry, Journal
+    from proofload.faults.journal import Entry, Journal
 
 
 def recover(
@@ -29,7 +29,7 @@ def recover(
     json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Mend whatever an earlier run broke and could not mend; a second time nothing is left."""
-    from proofload.drive.faults.journal import Journal
+    from proofload.faults.journal import Journal
 
     found = recover_all(Journal(journal), force)
     for one in found:
@@ -88,8 +88,8 @@ def recover_all(journal: Journal, force: bool) -> list[Recovered]:
 
 
 def _recover(path: Path, force: bool) -> Recovered | None:
-    from proofload.drive.faults.journal import mend, read, remove
-    from proofload.drive.faults.recipe import FaultError
+    from proofload.faults.journal import mend, read, remove
+    from proofload.faults.recipe import FaultError
 
     entry = None
     try:

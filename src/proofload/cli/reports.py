@@ -31,8 +31,8 @@ def report(
     """Judge a bundle again and tell it as one HTML file that needs no network, or as Markdown."""
     from proofload.report.html.page import page
     from proofload.report.markdown import to_markdown
-    from proofload.retell import result_of, story_of
-    from proofload.run import judge_bundle
+    from proofload.suite.report_builder import result_of, story_of
+    from proofload.suite.runner import judge_bundle
 
     verdicts = judge_bundle(bundle)
     status = of_outcomes(verdict.outcome for verdict in verdicts)
@@ -42,7 +42,7 @@ def report(
     else:
         story = story_of(result, report_at=output)
         if baseline is not None:
-            from proofload import baselines
+            from proofload.suite import baseline_file as baselines
 
             story = replace(story, before=baselines.load(baseline), now=baselines.remember(bundle))
         write(output, page(story), "--output")
@@ -55,7 +55,7 @@ def keep_report(result: RunResult) -> RunResult:
     from proofload.record.bundle import BundleWriter
     from proofload.report.charts.schedule import schedule
     from proofload.report.html.page import page, standalone
-    from proofload.retell import RUN, command_line, story_of
+    from proofload.suite.report_builder import RUN, command_line, story_of
 
     path = Path(result.bundle)
     arguments = command_line(sys.argv[1:])
@@ -75,7 +75,7 @@ def write_asked_for(results: Sequence[RunResult], html: Path | None, markdown: P
     """Write the reports that a person asked for; of repeated runs the HTML tells the worst."""
     from proofload.report.html.page import page
     from proofload.report.markdown import to_markdown
-    from proofload.retell import story_of
+    from proofload.suite.report_builder import story_of
 
     worst = max(results, key=lambda result: badness(result.exit_status))
     if html is not None:

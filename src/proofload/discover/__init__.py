@@ -3,7 +3,7 @@
 `discover` identifies the limiter; `draft` writes a target file. Both keep to `Manners` and to the target's ceilings.
 """
 
+from proofload.discover.budget import Manners
 from proofload.discover.limiter import Discovery, discover
-from proofload.discover.manners import Manners
 
 __all__ = ["Discovery", "Manners", "discover"]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proofload.core.units import NS_PER_SECOND
-from proofload.discover.scenes import Spent
+from proofload.discover.probes import Spent
 from proofload.judge.rate_limit.identify import ROUND_WINDOWS_S
 from proofload.plan.policies import Algorithm, RateLimitPolicy
 from proofload.record.history import History

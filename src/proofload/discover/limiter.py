@@ -6,17 +6,18 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from proofload.cases.accounts import Account, Accounts
-from proofload.cases.sources import Sources
+from proofload.cases.addresses import Sources
 from proofload.core.clock import Anchor, SystemClock
 from proofload.core.errors import TargetError
 from proofload.core.seeds import fresh_seed
 from proofload.core.units import NS_PER_SECOND, format_duration
-from proofload.discover import candidates, scenes
+from proofload.discover import candidates
+from proofload.discover import probes as scenes
+from proofload.discover.budget import Budget, Client, Manners
 from proofload.discover.headers import Said, recognise, told_limit, watched
-from proofload.discover.manners import Budget, Client, Manners
-from proofload.discover.scenes import Bounds, Spent
-from proofload.drive.endpoint import Endpoint, TlsSettings
+from proofload.discover.probes import Bounds, Spent
 from proofload.drive.engine import Engine
+from proofload.drive.http.endpoint import Endpoint, TlsSettings
 from proofload.drive.user import User
 from proofload.judge.rate_limit.identify import ROUND_WINDOWS_S, Identification, describe, difference, identify
 from proofload.plan.policies import RateLimitPolicy

@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proofload.cases.accounts import Account, Accounts
-from proofload.cases.sources import Sources
+from proofload.cases.addresses import Sources
 from proofload.core.clock import SystemClock
 from proofload.core.errors import PlanError, ProofloadError, TargetError
 from proofload.core.seeds import fresh_seed
 from proofload.core.units import NS_PER_SECOND
-from proofload.discover.manners import Manners
+from proofload.discover.budget import Manners
 from proofload.discover.openapi import Api, Offer, read_openapi
-from proofload.drive.endpoint import Endpoint, TlsSettings
 from proofload.drive.engine import Engine
-from proofload.drive.observe.metrics import parse_metrics
+from proofload.drive.http.endpoint import Endpoint, TlsSettings
 from proofload.drive.user import Answer, User
+from proofload.observe.metrics import parse_metrics
 from proofload.plan.operation import Operation
 from proofload.plan.target import Target, Users
 from proofload.plan.workload import Ceilings

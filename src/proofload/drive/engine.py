@@ -22,14 +22,14 @@ from proofload.core.errors import SafetyError, TargetError, ToolError
 from proofload.core.seeds import stream
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.ceiling import Ceiling
-from proofload.drive.endpoint import Endpoint, TlsSettings
+from proofload.drive.executors.arrival_rate import OpenRunner
+from proofload.drive.executors.base import Runner
+from proofload.drive.executors.choose import runner_for
+from proofload.drive.http.endpoint import Endpoint, TlsSettings
+from proofload.drive.http.wire import Wire
 from proofload.drive.measure import Account, LoopLag, RunnerReport, generator_of
-from proofload.drive.opened import OpenRunner
 from proofload.drive.rows import DTYPE, Rows
-from proofload.drive.runner import Runner
-from proofload.drive.runners import runner_for
 from proofload.drive.stats import MOST_WORKLOADS, Progress, Standing, Stats
-from proofload.drive.wire import Wire
 from proofload.plan.operation import Operation
 from proofload.plan.workload import AnyWorkload, Ceilings, check, user_count
 from proofload.record.delivery import Delivery

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from proofload.core.errors import ToolError
-from proofload.drive.notes import ChunkNotes, Notes
+from proofload.drive.sparse_columns import ChunkNotes, Notes
 from proofload.record.exchange import NEVER_NS, Ending, Fault
 from proofload.record.history import HEADER_PREFIX, History
 

@@ -10,15 +10,15 @@ from urllib.parse import urljoin, urlsplit
 
 from proofload.core.errors import PlanError, Problem
 from proofload.core.units import NS_PER_SECOND
-from proofload.drive.http1 import Head
+from proofload.drive.http.parser import Head
 from proofload.plan.operation import Method, Operation, render, to_template
 from proofload.record.exchange import NEVER_NS, Ending, Fault
 
 if TYPE_CHECKING:
     import asyncio
 
-    from proofload.drive.connection import Connection
-    from proofload.drive.wire import Wire
+    from proofload.drive.http.connection import Connection
+    from proofload.drive.http.wire import Wire
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from proofload.cases import (
-    audit,
-    audit_further,
-    breaker,
-    interaction,
-    journey,
-    latency,
-    latency_levels,
-    latency_shapes,
-    lock,
-    lock_counted,
-    lock_failures,
-    lock_repeated,
-    monitoring,
-    negative,
-    overhead,
-    rate_limit,
-    resilience,
-)
+from proofload.cases import interaction, negative, rate_limit, resilience
+from proofload.cases.audit import capture as audit
+from proofload.cases.audit import correlation as audit_further
 from proofload.cases.case import Case
+from proofload.cases.circuit_breaker import trip_and_recovery as breaker
+from proofload.cases.end_to_end import journeys as journey
+from proofload.cases.latency import load_levels as latency_levels
+from proofload.cases.latency import percentiles as latency
+from proofload.cases.latency import stalls as latency_shapes
+from proofload.cases.lock import contention as lock
+from proofload.cases.lock import failures as lock_failures
+from proofload.cases.lock import idempotency as lock_repeated
+from proofload.cases.lock import metrics as lock_counted
+from proofload.cases.monitoring import accuracy as monitoring
+from proofload.cases.monitoring import overhead
 
 _CASES: dict[str, Case] = {
     case.id: case

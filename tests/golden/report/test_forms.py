@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tests.prove.report.results import EMPTY, PASSED, RESULT
+from tests.golden.report.results import EMPTY, PASSED, RESULT
 
 from proofload.report import terminal
 from proofload.report.as_json import to_json

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import uvloop
 
-from proofload.drive.endpoint import Endpoint
 from proofload.drive.engine import Engine
+from proofload.drive.http.endpoint import Endpoint
 from proofload.plan.operation import Operation
 from proofload.plan.workload import AnyWorkload, ConstantRate, ConstantUsers
 from proofload.record.delivery import Delivery

@@ -11,8 +11,8 @@ import pytest
 import uvloop
 
 from proofload.core.errors import PlanError, SafetyError, TargetError, ToolError
-from proofload.drive.endpoint import Endpoint
 from proofload.drive.engine import Engine
+from proofload.drive.http.endpoint import Endpoint
 from proofload.drive.user import Answer, User
 from proofload.plan.operation import Operation
 from proofload.plan.workload import (

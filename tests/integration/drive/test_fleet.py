@@ -11,8 +11,8 @@ import pytest
 import uvloop
 
 from proofload.core.errors import PlanError, SafetyError
-from proofload.drive.endpoint import Endpoint
-from proofload.drive.fleet import Fleet
+from proofload.drive.distributed.fleet import Fleet
+from proofload.drive.http.endpoint import Endpoint
 from proofload.drive.script import FileScript
 from proofload.plan.arrivals import arrival_blocks
 from proofload.plan.operation import Operation

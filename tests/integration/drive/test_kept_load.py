@@ -16,7 +16,7 @@ from tests.e2e.cli import proofload, start
 from tests.listening import Listener
 
 from proofload.core.errors import ToolError
-from proofload.drive import kept
+from proofload.drive import durable_run as kept
 
 _ENOUGH = 300
 

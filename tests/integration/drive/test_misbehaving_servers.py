@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 import uvloop
 
-from proofload.drive.endpoint import Endpoint
 from proofload.drive.engine import Engine
+from proofload.drive.http.endpoint import Endpoint
 from proofload.drive.user import Answer, User
 from proofload.plan.operation import Operation
 from proofload.plan.workload import Sequence

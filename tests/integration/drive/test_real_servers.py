@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from proofload.drive.endpoint import Endpoint, TlsSettings
 from proofload.drive.engine import Engine
+from proofload.drive.http.endpoint import Endpoint, TlsSettings
 from proofload.drive.user import Answer, User
 from proofload.plan.operation import Operation
 from proofload.plan.workload import ConstantRate, Sequence, SharedIterations

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from proofload.core.units import NS_PER_SECOND
-from proofload.drive.endpoint import Endpoint
 from proofload.drive.engine import Engine
+from proofload.drive.http.endpoint import Endpoint
 from proofload.plan.workload import ConstantRate
 
 _TURN_NS = 50_000

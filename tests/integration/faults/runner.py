@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 from proofload.core.clock import SystemClock
-from proofload.drive.faults.command import CommandDriver
-from proofload.drive.faults.driver import Driver
-from proofload.drive.faults.journal import Journal
-from proofload.drive.faults.lease import lease
-from proofload.drive.faults.probes import answers, held_by
-from proofload.drive.faults.supervised import SupervisedDriver
+from proofload.faults.command import CommandDriver
+from proofload.faults.driver import Driver
+from proofload.faults.journal import Journal
+from proofload.faults.lease import lease
+from proofload.faults.probes import answers, held_by
+from proofload.faults.supervised import SupervisedDriver
 
 DRIVERS = {"command": CommandDriver, "supervised": SupervisedDriver}
 

@@ -9,11 +9,11 @@ import pytest
 from tests.integration.faults.world import SmallService
 
 from proofload.core.clock import SystemClock
-from proofload.drive.faults.command import CommandDriver
-from proofload.drive.faults.journal import Journal
-from proofload.drive.faults.lease import Lease, Patience, lease
-from proofload.drive.faults.probes import answers, down
-from proofload.drive.faults.recipe import FaultError
+from proofload.faults.command import CommandDriver
+from proofload.faults.journal import Journal
+from proofload.faults.lease import Lease, Patience, lease
+from proofload.faults.probes import answers, down
+from proofload.faults.recipe import FaultError
 from proofload.record.fault_edge import spans
 
 pytestmark = pytest.mark.xdist_group("faults")

@@ -14,11 +14,11 @@ import httpx
 import pytest
 
 from proofload.core.clock import SystemClock
-from proofload.drive.faults.http_proxy.server import FaultProxy
-from proofload.drive.faults.journal import Journal
-from proofload.drive.faults.lease import Lease, Patience, lease
-from proofload.drive.faults.probes import Probe, answers, held_by
-from proofload.drive.faults.proxy import ProxyDriver
+from proofload.faults.http_proxy.server import FaultProxy
+from proofload.faults.journal import Journal
+from proofload.faults.lease import Lease, Patience, lease
+from proofload.faults.probes import Probe, answers, held_by
+from proofload.faults.proxy import ProxyDriver
 from proofload.record.fault_edge import spans
 
 SECOND = 1_000_000_000
@@ -208,7 +208,7 @@ def test_hits_are_told_as_json_and_as_metrics() -> None:
             assert told["total"] == 3
             assert {"method": "GET", "path": "/a", "fault": "none", "count": 2} in told["hits"]
             page = (await control.get("/metrics")).text
-        from proofload.drive.observe.metrics import parse_metrics
+        from proofload.observe.metrics import parse_metrics
 
         samples = [(sample.name, sample.labels["path"], sample.value) for sample in parse_metrics(page)]
         assert ("http_requests_total", "/a", 2.0) in samples
@@ -249,7 +249,7 @@ def test_it_runs_as_a_process_that_ends_with_its_owner() -> None:
         import sys
 
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "proofload.drive.faults.http_proxy", "--end-with-stdin", stdin=-1, stdout=-1
+            sys.executable, "-m", "proofload.faults.http_proxy", "--end-with-stdin", stdin=-1, stdout=-1
         )
         assert process.stdin is not None
         assert process.stdout is not None

@@ -10,11 +10,11 @@ import pytest
 from tests.integration.faults.world import start_system
 
 from proofload.core.clock import SystemClock
-from proofload.drive.faults.http_proxy.server import FaultProxy
-from proofload.drive.faults.journal import Journal
-from proofload.drive.faults.lease import lease
-from proofload.drive.faults.probes import answers, held_by
-from proofload.drive.faults.proxy import ProxyDriver
+from proofload.faults.http_proxy.server import FaultProxy
+from proofload.faults.journal import Journal
+from proofload.faults.lease import lease
+from proofload.faults.probes import answers, held_by
+from proofload.faults.proxy import ProxyDriver
 from proofload.record.fault_edge import spans
 
 pytestmark = pytest.mark.xdist_group("faults")

@@ -19,13 +19,13 @@ import pytest
 from tests.listening import Listener
 
 from proofload.core.clock import SystemClock
-from proofload.drive.faults.docker import DockerDriver
-from proofload.drive.faults.driver import Driver
-from proofload.drive.faults.journal import Journal
-from proofload.drive.faults.kubernetes import KubernetesDriver
-from proofload.drive.faults.lease import Lease, Patience, lease
-from proofload.drive.faults.recipe import FaultError, carry_out
-from proofload.drive.faults.toxiproxy import ToxiproxyDriver
+from proofload.faults.docker import DockerDriver
+from proofload.faults.driver import Driver
+from proofload.faults.journal import Journal
+from proofload.faults.kubernetes import KubernetesDriver
+from proofload.faults.lease import Lease, Patience, lease
+from proofload.faults.recipe import FaultError, carry_out
+from proofload.faults.toxiproxy import ToxiproxyDriver
 from proofload.record.fault_edge import spans
 
 SECOND = 1_000_000_000

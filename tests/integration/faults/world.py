@@ -101,7 +101,7 @@ class Runner:
                 words = stat.read_bytes().split(b"\0")
             except OSError:
                 continue
-            if b"proofload.drive.faults.watchdog" in words and str(self.process.pid).encode() in words:
+            if b"proofload.faults.watchdog" in words and str(self.process.pid).encode() in words:
                 return int(stat.parent.name)
         raise AssertionError("no watchdog")
 
@@ -120,7 +120,15 @@ StartRunner = Callable[..., Runner]
 def start_system(folder: Path, **settings: str) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
     """Start the reference system; return its process and what it tells of itself once it is ready."""
     ready = folder / "ready-for-test.json"
-    command = [sys.executable, "-m", "ordersystem", "up", "--die-with-parent", "--dir", str(folder / "system")]
+    command = [
+        sys.executable,
+        "-m",
+        "proofload.demo.ordersystem",
+        "up",
+        "--die-with-parent",
+        "--dir",
+        str(folder / "system"),
+    ]
     environ = {**os.environ, "AUTH_KDF_TIME_COST": "1", "AUTH_KDF_MEMORY_KIB": "8", **settings}
     process = subprocess.Popen([*command, "--ready-file", str(ready)], stdout=subprocess.DEVNULL, env=environ)
     eventually(lambda: ready.exists() or process.poll() is not None, 60, "the reference system starts")

@@ -8,7 +8,7 @@ from tests.e2e.cli import proofload
 from tests.e2e.conftest import TARGET
 from tests.integration.gateways import servers
 
-from proofload.demo import ReferenceSystem
+from proofload.demo.reference_system import ReferenceSystem
 from proofload.plan.reader import parse_target
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gateways")]

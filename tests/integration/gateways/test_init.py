@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.cli import COMMAND, decided, environ, proofload
 
-from proofload.demo import ReferenceSystem
+from proofload.demo.reference_system import ReferenceSystem
 from proofload.plan.reader import read_target
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gateways")]

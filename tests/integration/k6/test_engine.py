@@ -16,7 +16,7 @@ from tests.listening import Listener
 from proofload.core.clock import SystemClock
 from proofload.core.errors import SafetyError, ToolError, UnfitEngineError
 from proofload.core.units import NS_PER_SECOND
-from proofload.drive.endpoint import Endpoint
+from proofload.drive.http.endpoint import Endpoint
 from proofload.drive.k6 import process
 from proofload.drive.k6.engine import K6Engine
 from proofload.plan.operation import Operation

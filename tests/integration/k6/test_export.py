@@ -16,7 +16,7 @@ from tests.integration.k6.test_judged import Start
 
 from proofload.cases.k6.scripts import k6_script
 from proofload.core.errors import PlanError
-from proofload.demo import ReferenceSystem
+from proofload.demo.reference_system import ReferenceSystem
 from proofload.plan.reader import parse_target
 from proofload.plan.target import Target
 

@@ -11,8 +11,8 @@ import pytest
 from websockets.asyncio.server import serve
 
 from proofload.core.clock import SystemClock
-from proofload.drive.observe.loki import Line, Loki, LokiError
-from proofload.drive.observe.side_channel import UnreachableError
+from proofload.observe.loki import Line, Loki, LokiError
+from proofload.observe.side_channel import UnreachableError
 
 from .stand_in import OLDEST_NS, LokiStandIn
 

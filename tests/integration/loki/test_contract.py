@@ -14,7 +14,7 @@ import pytest
 from tests.listening import Listener
 
 from proofload.core.clock import SystemClock
-from proofload.drive.observe.loki import Line, Loki, LokiError
+from proofload.observe.loki import Line, Loki, LokiError
 
 from .stand_in import LokiStandIn
 

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from tests.listening import Listener
 
-from proofload.stack import PROGRAMS, Stack
+from proofload.demo.prometheus_stack import PROGRAMS, Stack
 
 if any(shutil.which(name) is None for name in PROGRAMS):
     pytest.skip("Prometheus or Pushgateway is not installed", allow_module_level=True)

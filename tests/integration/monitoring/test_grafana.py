@@ -24,12 +24,12 @@ from tests.listening import Listener
 
 from proofload.core.clock import SystemClock
 from proofload.core.errors import ToolError
-from proofload.demo import ReferenceSystem
-from proofload.drive.observe.grafana import Grafana
-from proofload.drive.observe.prometheus import Prometheus
+from proofload.demo.prometheus_stack import Stack
+from proofload.demo.reference_system import ReferenceSystem
+from proofload.observe.prometheus import Prometheus
 from proofload.report.grafana import BOARDS, shipped
 from proofload.report.grafana.build import build
-from proofload.stack import Stack
+from proofload.telemetry.grafana import Grafana
 
 _RUNS = 3
 DEPLOY = Path(__file__).parents[3] / "deploy"

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from tests.listening import Listener
 
-from proofload import observing as module
 from proofload.core.clock import SystemClock
-from proofload.observing import Observing
 from proofload.plan.reader import parse_target
+from proofload.suite import run_telemetry as module
+from proofload.suite.run_telemetry import Observing
 
 FINISHED = b"proofload_run_finished 1.0"
 

@@ -8,12 +8,12 @@ import time
 import pytest
 
 from proofload.core.clock import SystemClock
-from proofload.drive.observe.prometheus import Prometheus, PrometheusError
-from proofload.drive.observe.side_channel import UnreachableError
+from proofload.demo.prometheus_stack import Stack
 from proofload.judge.reconcile import difference
+from proofload.observe.prometheus import Prometheus, PrometheusError
+from proofload.observe.side_channel import UnreachableError
 from proofload.plan.policies import MetricsPolicy
 from proofload.record.ledger import Reading
-from proofload.stack import Stack
 
 from .conftest import Book
 

@@ -15,13 +15,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proofload.core.clock import SystemClock
 from proofload.core.errors import ToolError
-from proofload.drive.observe.prometheus import Prometheus, Series
-from proofload.drive.observe.push import Page, Pushgateway
-from proofload.drive.observe.remote_write import RemoteWrite
-from proofload.drive.observe.run_metrics import MOST_OPERATIONS, RunMetrics, exposition
+from proofload.demo.prometheus_stack import Stack, start_pushgateway
 from proofload.drive.rows import DTYPE
+from proofload.observe.prometheus import Prometheus, Series
 from proofload.record.exchange import Ending, Fault
-from proofload.stack import Stack, start_pushgateway
+from proofload.telemetry.push import Page, Pushgateway
+from proofload.telemetry.remote_write import RemoteWrite
+from proofload.telemetry.run_metrics import MOST_OPERATIONS, RunMetrics, exposition
 
 pytestmark = pytest.mark.xdist_group("monitoring")
 MS = 1_000_000

@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from proofload.core.errors import SafetyError, TargetError
-from proofload.drive.reach import reach
+from proofload.drive.connectivity import reach
 from proofload.plan.ownership import fetch_challenge, prove_ownership
 from proofload.plan.reader import parse_target
 from proofload.plan.target import Target

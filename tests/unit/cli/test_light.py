@@ -11,7 +11,7 @@ HEAVY = {
     "proofload.plan",
     "proofload.drive",
     "proofload.cases",
-    "proofload.run",
+    "proofload.suite.runner",
 }
 
 

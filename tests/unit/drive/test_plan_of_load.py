@@ -6,7 +6,7 @@ import pytest
 
 from proofload.cli.thresholds import Threshold
 from proofload.core.errors import PlanError
-from proofload.drive.endpoint import Endpoint
+from proofload.drive.http.endpoint import Endpoint
 from proofload.plan.stages import parse_stages
 from proofload.plan.workload import Burst, ConstantRate, ConstantUsers, RampingUsers, Sequence, Stage, check
 

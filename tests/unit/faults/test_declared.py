@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from proofload.drive.faults.declared import driver_of
-from proofload.drive.faults.recipe import FaultError
+from proofload.faults.declared import driver_of
+from proofload.faults.recipe import FaultError
 from proofload.plan.faults import FaultDeclared
 
 FAULT: TypeAdapter[FaultDeclared] = TypeAdapter(FaultDeclared)

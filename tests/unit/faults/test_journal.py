@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from proofload.drive.faults import journal as journals
-from proofload.drive.faults.journal import Journal, default_folder, mend, read, remove
-from proofload.drive.faults.process_identity import ProcessIdentity
-from proofload.drive.faults.recipe import FaultError, carry_out, run_step
+from proofload.faults import journal as journals
+from proofload.faults.journal import Journal, default_folder, mend, read, remove
+from proofload.faults.process_identity import ProcessIdentity
+from proofload.faults.recipe import FaultError, carry_out, run_step
 
 
 def written(folder: Path, *command: str) -> Path:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from proofload.core.clock import SystemClock
-from proofload.drive.faults.journal import Journal
-from proofload.drive.faults.lease import Lease, Patience, lease
-from proofload.drive.faults.recipe import FaultError
+from proofload.faults.journal import Journal
+from proofload.faults.lease import Lease, Patience, lease
+from proofload.faults.recipe import FaultError
 from proofload.record.fault_edge import Edge, spans
 
 CLOCK = SystemClock()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proofload.drive.faults.probes import Probe, answers, down, fails, held_by, refuses, silent
+from proofload.faults.probes import Probe, answers, down, fails, held_by, refuses, silent
 
 Look = Callable[[str], Probe]
 LOOKS: dict[str, Look] = {

@@ -3,7 +3,7 @@
 import sys
 
 from rich.console import Console
-from tests.prove.report.results import RESULT
+from tests.golden.report.results import RESULT
 from tests.unit.report.test_live import Hand
 from tests.unit.report.test_watch import pulse
 

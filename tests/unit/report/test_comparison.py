@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from tests.unit.report.test_live import console, text_of
 
-from proofload import baselines
 from proofload.core.errors import PlanError
 from proofload.core.seeds import array_stream
 from proofload.judge.baseline import Change
 from proofload.judge.verdict import Outcome
 from proofload.report.comparison import Remembered, compare_runs, overall
 from proofload.report.comparison_forms import show, to_json
+from proofload.suite import baseline_file as baselines
 
 
 def run(

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.prove.report.results import EMPTY, RESULT
+from tests.golden.report.results import EMPTY, RESULT
 
 from proofload.judge.verdict import Finding, Outcome, Verdict
 from proofload.report.markdown import to_markdown

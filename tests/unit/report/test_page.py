@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from tests.prove.report.results import EMPTY, LIMIT, RESULT
+from tests.golden.report.results import EMPTY, LIMIT, RESULT
 
 from proofload.core.clock import Anchor
 from proofload.judge.evidence import Evidence
@@ -16,8 +16,8 @@ from proofload.report.charts.picture import Picture
 from proofload.report.charts.rate_window import rate_window
 from proofload.report.charts.schedule import Phase, Turn, schedule
 from proofload.report.html.page import page, standalone
+from proofload.report.report_data import Link, Story
 from proofload.report.result import CaseInfo, RunResult
-from proofload.report.story import Link, Story
 
 EVIL = "</title><script>alert(1)</script><img src=x onerror=alert(1)>\u202e'\""
 TARGET = """\

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from proofload.core.clock import Anchor
-from proofload.diagnosis import diagnoses
 from proofload.judge.evidence import Evidence
 from proofload.plan.reader import parse_target
 from proofload.record.exchange import Ending, Exchange, Fault
 from proofload.record.history import History
+from proofload.suite.diagnosis import diagnoses
 
 MS = 1_000_000
 TARGET = """\

@@ -9,9 +9,9 @@ import pytest
 from proofload.cases.case import Case, Category, Priority
 from proofload.core.errors import PlanError
 from proofload.judge.verdict import Outcome
-from proofload.suite.choice import Choice
-from proofload.suite.choose import choose
+from proofload.suite.requested_cases import Choice
 from proofload.suite.schedule import EVERYTHING, Schedule
+from proofload.suite.selection import choose
 
 
 async def _drive(lab: object) -> None: ...

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from functools import partial
 
-from proofload.cases.breaker_calls import BROKEN, restore
 from proofload.cases.case import Case, Category, Priority
+from proofload.cases.circuit_breaker.calls import BROKEN, restore
 from proofload.cases.interaction import circuits, limits, store
 from proofload.core.units import NS_PER_SECOND
 from proofload.plan.target import Target

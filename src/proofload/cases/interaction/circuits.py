@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from proofload.cases import books
-from proofload.cases.breaker_calls import (
+from proofload.cases import metrics_and_audit as books
+from proofload.cases.circuit_breaker.calls import (
     FAULT_NS,
     call,
     calls_in,
@@ -17,10 +17,10 @@ from proofload.cases.breaker_calls import (
     stage_of,
     unsettled,
 )
-from proofload.cases.breaker_calls import missing as missing_breaker
-from proofload.cases.lab import Lab
-from proofload.cases.limits import allowance, gateway_limit
-from proofload.cases.reading import delivered, rows_of
+from proofload.cases.circuit_breaker.calls import missing as missing_breaker
+from proofload.cases.context import Lab
+from proofload.cases.declared_limits import allowance, gateway_limit
+from proofload.cases.evidence_rows import delivered, rows_of
 from proofload.drive.user import User
 from proofload.judge.breaker import Kind, Stage, calls_of, judge_never_trips
 from proofload.judge.evidence import Evidence

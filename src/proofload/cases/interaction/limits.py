@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from proofload.cases import books
+from proofload.cases import metrics_and_audit as books
 from proofload.cases.accounts import Account
-from proofload.cases.in_time import in_time
-from proofload.cases.lab import Lab
-from proofload.cases.limits import allowance, gateway_limit, is_bucket
-from proofload.cases.reading import delivered, rows_of
-from proofload.cases.sources import has_many
+from proofload.cases.addresses import has_many
+from proofload.cases.context import Lab
+from proofload.cases.declared_limits import allowance, gateway_limit, is_bucket
+from proofload.cases.evidence_rows import delivered, rows_of
+from proofload.cases.short_window import in_time
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
 from proofload.judge.rate_limit import Scene, judge_admission, judge_isolation

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from proofload.cases.context import Lab
+from proofload.cases.declared_limits import allowance, gateway_limit
+from proofload.cases.evidence_rows import delivered, rows_of, steps_of
 from proofload.cases.interaction.circuits import once
-from proofload.cases.lab import Lab
-from proofload.cases.limits import allowance, gateway_limit
-from proofload.cases.reading import delivered, rows_of, steps_of
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence

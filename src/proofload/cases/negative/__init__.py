@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from proofload.cases.breaker_apart import APART
-from proofload.cases.breaker_calls import BROKEN, restore
 from proofload.cases.case import Case, Category, Priority
+from proofload.cases.circuit_breaker.calls import BROKEN, restore
+from proofload.cases.circuit_breaker.independence import APART
 from proofload.cases.negative import breakers, health, ledgers, limits, secrets, users
 from proofload.core.units import NS_PER_SECOND
 from proofload.plan.target import Target

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from proofload.cases.breaker_apart import APART, healthy_policies, judge_healthy
-from proofload.cases.breaker_calls import (
+from proofload.cases.circuit_breaker.calls import (
     FAULT_NS,
     breakable,
     call,
@@ -18,9 +17,10 @@ from proofload.cases.breaker_calls import (
     stage_of,
     unsettled,
 )
-from proofload.cases.breaker_calls import missing as missing_breaker
-from proofload.cases.lab import Lab
-from proofload.cases.reading import delivered
+from proofload.cases.circuit_breaker.calls import missing as missing_breaker
+from proofload.cases.circuit_breaker.independence import APART, healthy_policies, judge_healthy
+from proofload.cases.context import Lab
+from proofload.cases.evidence_rows import delivered
 from proofload.drive.user import User
 from proofload.judge.breaker import Kind, Stage, calls_of, judge_never_trips
 from proofload.judge.evidence import Evidence

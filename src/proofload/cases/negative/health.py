@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from proofload.cases.in_time import in_time
-from proofload.cases.lab import Lab
+from proofload.cases.context import Lab
+from proofload.cases.evidence_rows import delivered, rows_of, tags_of
 from proofload.cases.negative.limits import limit_of, scene_of
 from proofload.cases.negative.limits import missing as missing_limit
-from proofload.cases.reading import delivered, rows_of, tags_of
+from proofload.cases.short_window import in_time
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
 from proofload.judge.rate_limit import judge_exempt

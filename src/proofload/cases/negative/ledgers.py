@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import polars as pl
 
-from proofload.cases import books
-from proofload.cases.lab import Lab
-from proofload.cases.limits import gateway_limit
-from proofload.cases.reading import delivered, rows_of
+from proofload.cases import metrics_and_audit as books
+from proofload.cases.context import Lab
+from proofload.cases.declared_limits import gateway_limit
+from proofload.cases.evidence_rows import delivered, rows_of
 from proofload.core.units import NS_PER_SECOND
 from proofload.judge.audit import AuditEvidence, expect, judge_audit
 from proofload.judge.evidence import Evidence

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proofload.cases.accounts import Account
-from proofload.cases.in_time import in_time
-from proofload.cases.lab import Lab
-from proofload.cases.limits import gateway_limit, polite_count
+from proofload.cases.addresses import has_many
+from proofload.cases.context import Lab
+from proofload.cases.declared_limits import gateway_limit, polite_count
+from proofload.cases.evidence_rows import delivered, rows_of, tags_of
 from proofload.cases.rate_limit.judging import evasion
-from proofload.cases.reading import delivered, rows_of, tags_of
-from proofload.cases.sources import has_many
+from proofload.cases.short_window import in_time
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
 from proofload.judge.rate_limit import Scene, judge_admission, judge_isolation

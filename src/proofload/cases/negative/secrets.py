@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 
 from proofload.cases.accounts import Account
-from proofload.cases.lab import Lab
-from proofload.cases.limits import gateway_limit
-from proofload.cases.reading import delivered
+from proofload.cases.context import Lab
+from proofload.cases.declared_limits import gateway_limit
+from proofload.cases.evidence_rows import delivered
 from proofload.core.seeds import stream
 from proofload.drive.user import User
 from proofload.judge.audit.lines import judge_secrets

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from proofload.cases.accounts import Account
-from proofload.cases.lab import Lab
-from proofload.cases.reading import delivered, rows_of, steps_of
+from proofload.cases.context import Lab
+from proofload.cases.evidence_rows import delivered, rows_of, steps_of
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
 from proofload.judge.lock import Movement

@@ -7,9 +7,9 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 
 from proofload.cases.accounts import Account
-from proofload.cases.in_time import in_time
-from proofload.cases.lab import Lab
-from proofload.cases.limits import allowance, gateway_limit, is_bucket
+from proofload.cases.context import Lab
+from proofload.cases.declared_limits import allowance, gateway_limit, is_bucket
+from proofload.cases.short_window import in_time
 from proofload.core.clock import Anchor
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import Answer, User

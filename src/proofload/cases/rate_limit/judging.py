@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from proofload.cases.limits import allowance, gateway_limit, is_bucket
+from proofload.cases.declared_limits import allowance, gateway_limit, is_bucket
 from proofload.core.units import format_duration
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from proofload.cases.accounts import Account
-from proofload.cases.in_time import in_time
-from proofload.cases.lab import Lab
-from proofload.cases.limits import allowance, gateway_limit, is_bucket
+from proofload.cases.addresses import has_many
+from proofload.cases.context import Lab
+from proofload.cases.declared_limits import allowance, gateway_limit, is_bucket
+from proofload.cases.evidence_rows import delivered, rows_of, steps_of
 from proofload.cases.rate_limit.driving import missing as missing_limit
-from proofload.cases.reading import delivered, rows_of, steps_of
-from proofload.cases.sources import has_many
+from proofload.cases.short_window import in_time
 from proofload.judge.evidence import Evidence
 from proofload.judge.rate_limit import Scene, judge_admission, judge_isolation
 from proofload.judge.verdict import Finding, Outcome, held

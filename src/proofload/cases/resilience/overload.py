@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from proofload.cases.case import Case, Category, Priority
-from proofload.cases.lab import QUIET, Lab
-from proofload.cases.limits import gateway_limit
-from proofload.cases.reading import rows_of
-from proofload.cases.resilience.climb import (
+from proofload.cases.context import QUIET, Lab
+from proofload.cases.declared_limits import gateway_limit
+from proofload.cases.evidence_rows import rows_of
+from proofload.cases.resilience.load_ramp import (
     AFTER,
     BASELINE,
     BEYOND,
@@ -28,8 +28,8 @@ from proofload.core.units import NS_PER_SECOND
 from proofload.judge.delivery import DeliveryBounds, judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.overload import Phases, find_capacity, judge_overload
-from proofload.judge.overload.judging import CRASH, KINDS, MASKED, QUEUE
-from proofload.judge.overload.judging import HEALTH as STARVED
+from proofload.judge.overload.judge import CRASH, KINDS, MASKED, QUEUE
+from proofload.judge.overload.judge import HEALTH as STARVED
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import OverloadPolicy
 from proofload.plan.target import Target

@@ -12,9 +12,9 @@ import polars as pl
 
 from proofload.cases.accounts import Account
 from proofload.cases.case import Case, Category, Priority
-from proofload.cases.lab import Lab
-from proofload.cases.limits import polite_count
-from proofload.cases.reading import delivered, rows_of, steps_of
+from proofload.cases.context import Lab
+from proofload.cases.declared_limits import polite_count
+from proofload.cases.evidence_rows import delivered, rows_of, steps_of
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
@@ -26,7 +26,7 @@ from proofload.judge.overload import (
     judge_memory,
     judge_open_files,
 )
-from proofload.judge.rate_limit.words import steps
+from proofload.judge.rate_limit.counterexample import steps
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import MetricsPolicy, OrdersPolicy
 from proofload.plan.target import Target

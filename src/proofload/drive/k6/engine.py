@@ -16,8 +16,8 @@ from typing import Any
 from proofload.core.clock import Anchor
 from proofload.core.errors import ToolError, UnfitEngineError
 from proofload.core.units import NS_PER_SECOND
-from proofload.drive.endpoint import TlsSettings
 from proofload.drive.engine import Engine
+from proofload.drive.http.endpoint import TlsSettings
 from proofload.drive.k6.process import K6Process
 from proofload.drive.k6.results import Request, row_of, wall_ns
 from proofload.drive.k6.scripts import ANSWER, grace_ns, to_script

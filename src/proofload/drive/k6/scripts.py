@@ -9,7 +9,7 @@ from typing import Any
 
 from proofload.core.errors import UnfitEngineError
 from proofload.core.units import NS_PER_MS, NS_PER_SECOND
-from proofload.drive.endpoint import Endpoint
+from proofload.drive.http.endpoint import Endpoint
 from proofload.plan import workload as plan
 from proofload.plan.operation import Operation, render
 

@@ -1,7 +1,7 @@
 """Judges a circuit breaker from outside: replays calls on the automaton with bounds; never without a proven fault."""
 
 from proofload.judge.breaker.calls import Calls, Hits, Kind, Stage, calls_of
-from proofload.judge.breaker.judging import (
+from proofload.judge.breaker.judge import (
     OPENING,
     RECOVERY,
     REOPENING,

@@ -1,9 +1,9 @@
 """Judges user locks: money is conserved, one at a time wins, contention has a holder, and the lock is free again."""
 
+from proofload.judge.lock.balances import bank_operations
 from proofload.judge.lock.counts import judge_counts
 from proofload.judge.lock.effects import Account, Effect, Movement, effect_of, error_code
 from proofload.judge.lock.judge import judge_idempotency, judge_lock
-from proofload.judge.lock.money import bank_operations
 
 __all__ = [
     "Account",

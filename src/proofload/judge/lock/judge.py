@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from proofload.judge.linearizable.search import BUDGET
+from proofload.judge.lock.balances import judge_answers, judge_conservation
 from proofload.judge.lock.burst import judge_bursts
 from proofload.judge.lock.contention import RELEASE_GRACE_NS, judge_contention, judge_status
 from proofload.judge.lock.effects import Account, Effect, Movement, attempts
-from proofload.judge.lock.money import judge_answers, judge_conservation
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import LockPolicy
 from proofload.record.fault_edge import FaultSpan

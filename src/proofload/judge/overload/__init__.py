@@ -1,9 +1,9 @@
 """Judges behaviour beyond capacity: finds the knee first, then what lies past it and the way back. Sends nothing."""
 
-from proofload.judge.overload.books import Books, judge_balances, judge_books
 from proofload.judge.overload.capacity import Capacity, Step, find_capacity, steps_of
 from proofload.judge.overload.hanging import Company, judge_company, judge_giving_up
-from proofload.judge.overload.judging import Phases, judge_connections, judge_overload
+from proofload.judge.overload.judge import Phases, judge_connections, judge_overload
+from proofload.judge.overload.order_consistency import Books, judge_balances, judge_books
 from proofload.judge.overload.resources import Labels, judge_idle_cpu, judge_memory, judge_open_files
 
 __all__ = [

@@ -10,7 +10,7 @@ import numpy as np
 from proofload.core.units import NS_PER_SECOND, format_duration
 from proofload.judge.models.attempts import Flags, Ints
 from proofload.judge.overload.capacity import good
-from proofload.judge.rate_limit.words import steps
+from proofload.judge.rate_limit.counterexample import steps
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.record.exchange import Ending, Fault
 from proofload.record.fault_edge import FaultSpan

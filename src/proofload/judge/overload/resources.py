@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from proofload.core.units import NS_PER_SECOND
-from proofload.judge.overload.judging import judge_connections
+from proofload.judge.overload.judge import judge_connections
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.record.ledger import Ledgers, Reading
 

@@ -5,16 +5,16 @@ Build a `Scene` (policy, history, anchor, how exact things are), then ask the ju
 
 from proofload.judge.models.attempts import Slack
 from proofload.judge.rate_limit.admission import judge_admission, judge_evasion, judge_isolation
-from proofload.judge.rate_limit.around import (
+from proofload.judge.rate_limit.context import Scene
+from proofload.judge.rate_limit.headers import judge_headers
+from proofload.judge.rate_limit.identify import Identification, identify
+from proofload.judge.rate_limit.surroundings import (
     judge_backend_hits,
     judge_exempt,
     judge_promised_reset,
     judge_rejection_speed,
     judge_store_down,
 )
-from proofload.judge.rate_limit.headers import judge_headers
-from proofload.judge.rate_limit.identify import Identification, identify
-from proofload.judge.rate_limit.trace import Scene
 
 __all__ = [
     "Identification",

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike
 
 from proofload.core.units import format_duration
 from proofload.judge.models.attempts import Broken, Examined, Kind
+from proofload.judge.rate_limit.context import Keyed, Scene, attempts_of, by_key
+from proofload.judge.rate_limit.counterexample import ordinal, promise, steps
 from proofload.judge.rate_limit.models import can_judge, examine
-from proofload.judge.rate_limit.trace import Keyed, Scene, attempts_of, by_key
-from proofload.judge.rate_limit.words import ordinal, promise, steps
 from proofload.judge.verdict import Finding, Outcome, held
 
 OVER, WRONGFUL, NEVER, STATUS = "rl.over_admission", "rl.wrongful_rejection", "rl.never_rejects", "rl.wrong_status"

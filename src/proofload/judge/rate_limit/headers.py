@@ -9,12 +9,12 @@ from numpy.typing import ArrayLike
 
 from proofload.core.units import NS_PER_SECOND, format_duration
 from proofload.judge.models.attempts import FAR_NS, Ints
+from proofload.judge.rate_limit.context import Scene, by_key
+from proofload.judge.rate_limit.counterexample import line, steps
 from proofload.judge.rate_limit.fields import Column
+from proofload.judge.rate_limit.header_bounds import ToldKey, tell_key
 from proofload.judge.rate_limit.ietf import judge_ietf
 from proofload.judge.rate_limit.models import can_judge
-from proofload.judge.rate_limit.told import ToldKey, tell_key
-from proofload.judge.rate_limit.trace import Scene, by_key
-from proofload.judge.rate_limit.words import line, steps
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.record.exchange import Ending
 

@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike
 from proofload.core.clock import Anchor
 from proofload.core.units import NS_PER_SECOND, format_duration
 from proofload.judge.models.attempts import Attempts, Kind
+from proofload.judge.rate_limit.context import Scene, attempts_of, by_key
 from proofload.judge.rate_limit.models import can_judge, examine, model_of
-from proofload.judge.rate_limit.trace import Scene, attempts_of, by_key
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import Algorithm, RateLimitPolicy
 from proofload.record.history import History

@@ -13,10 +13,10 @@ import numpy as np
 
 from proofload.core.units import NS_PER_SECOND
 from proofload.judge.models.attempts import Ints
+from proofload.judge.rate_limit.context import Scene
+from proofload.judge.rate_limit.counterexample import steps
 from proofload.judge.rate_limit.fields import structured
-from proofload.judge.rate_limit.told import ToldKey
-from proofload.judge.rate_limit.trace import Scene
-from proofload.judge.rate_limit.words import steps
+from proofload.judge.rate_limit.header_bounds import ToldKey
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.record.history import HEADER_PREFIX
 

@@ -11,7 +11,7 @@ from proofload.judge.models.leaky_bucket import LeakyBucket
 from proofload.judge.models.sliding_log import SlidingLog
 from proofload.judge.models.sliding_window_counter import SlidingWindowCounter
 from proofload.judge.models.token_bucket import TokenBucket
-from proofload.judge.rate_limit.trace import Scene
+from proofload.judge.rate_limit.context import Scene
 from proofload.plan.policies import RateLimitPolicy
 
 Model = FixedWindow | SlidingLog | SlidingWindowCounter | TokenBucket | Gcra | LeakyBucket

@@ -28,8 +28,8 @@ from proofload.report.charts.picture import Picture
 from proofload.report.charts.schedule import schedule
 from proofload.report.comparison import compare_runs
 from proofload.report.comparison_forms import word
+from proofload.report.report_data import Link, Story, Told
 from proofload.report.result import CaseInfo
-from proofload.report.story import Link, Story, Told
 
 _SIGNS = {
     Outcome.PASS: "✓",

@@ -1,0 +1,1 @@
+"""TC-AUDIT: the audit log."""

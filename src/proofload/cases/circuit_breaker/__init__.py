@@ -1,0 +1,1 @@
+"""TC-CB: circuit breakers."""

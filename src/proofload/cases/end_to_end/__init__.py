@@ -1,0 +1,1 @@
+"""TC-E2E: user journeys."""

@@ -1,0 +1,1 @@
+"""TC-LATENCY: response times."""

@@ -1,0 +1,129 @@
+"""TC-LATENCY: how long answers take, for every service and operation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from proofload.cases.case import Case, Category, Priority
+from proofload.cases.context import Lab
+from proofload.cases.declared_limits import polite_count
+from proofload.core.units import NS_PER_SECOND
+from proofload.judge.delivery import judge_delivery, rest_on
+from proofload.judge.evidence import Evidence
+from proofload.judge.latency import LatencyBounds, Samples, gather, judge_latency, judge_slow_few, samples_needed
+from proofload.judge.verdict import Finding, Outcome, held
+from proofload.plan.policies import LatencyPolicy
+from proofload.plan.target import Target
+
+_CLIENTS = 6
+"""Side by side: few enough that the machine itself is not what is measured."""
+_P99 = 990
+_PATIENCE_NS = 60 * NS_PER_SECOND
+"""A target that grows ever slower would keep us for ever: what is not begun by then is not measured."""
+_UNMEASURED = "unmeasured"
+_SLOW_FEW = "lat.slow_one_percent"
+_EVEN_NS, _FAR_NS = 40_000_000, 320_000_000
+"""Taken for even, and for slow beyond the median: far more than the unrest of a loaded machine."""
+
+
+def measured(target: Target) -> list[str]:
+    """Return the operations to measure: those declared, else every one that has no lasting effect."""
+    declared = target.policies.latency.operations if target.policies.latency else ()
+    return list(declared) or sorted(name for name, one in target.operations.items() if one.effect == "none")
+
+
+def missing(target: Target) -> str:
+    """Return why there is nothing to measure, or nothing."""
+    return "" if measured(target) else "the target declares no operation without lasting effect (policies.latency)"
+
+
+async def drive_percentiles(lab: Lab) -> None:
+    """Measure one operation after the other, by a few users of their own, while nothing else is sent."""
+    accounts = await lab.accounts(_CLIENTS)
+    wanted = -(-samples_needed(_P99) // _CLIENTS) + 1
+    each = polite_count(lab.target, wanted)
+    rounds = -(-wanted // each)
+    spent_ns = 0
+    for name in measured(lab.target):
+        # What was spent waiting for other cases does not count: that says nothing of the target.
+        if spent_ns > _PATIENCE_NS:
+            lab.facts.setdefault(_UNMEASURED, []).append(name)
+            continue
+        async with lab.using(name), lab.silence():
+            lab.doing(f"measuring {name}")
+            began_ns = lab.clock.now_ns()
+            for i in range(rounds):
+                step = name if i == 0 else f"{name} {i + 1}"
+                await lab.run(lab.crowd(step, name, _CLIENTS, each, accounts=accounts, sources=lab.sources(_CLIENTS)))
+            spent_ns += lab.clock.now_ns() - began_ns
+
+
+def judge_percentiles(evidence: Evidence) -> list[Finding]:
+    """TC-LATENCY-001: P90 and P99 of every service and operation, with confidence; bounds where they are promised."""
+    policy = evidence.target.policies.latency or LatencyPolicy()
+    services = {name: one.service for name, one in evidence.target.operations.items() if one.service}
+    findings = judge_latency(policy, evidence.history, services=services)
+    findings.append(_slow_few(policy, evidence))
+    for name in evidence.facts.get(_UNMEASURED, ()):
+        says = f"{name}: not measured, for the operations before it took too long"
+        findings.append(held("lat.percentiles", says, examined=0, needed=samples_needed(_P99)))
+    delivered = judge_delivery(evidence.history)
+    own = [
+        Finding("delivery.bottleneck", Outcome.INCONCLUSIVE, "; ".join(one.reasons) or "the generator was the limit")
+        for one in evidence.deliveries
+        if one.bottleneck
+    ]
+    return [*rest_on(findings, [*delivered, *own], fail_survives=False), *delivered, *own]
+
+
+def _slow_few(policy: LatencyPolicy, evidence: Evidence) -> Finding:
+    """Return whether one request in a hundred is slow, over all operations: of one alone there are too few to see it.
+
+    Each counts by what it took beyond the median of its own operation.
+    """
+    groups = [one for one in gather(evidence.history) if not policy.operations or one.name in policy.operations]
+    groups = [one for one in groups if len(one) and _is_even(one)]
+    if not groups:
+        # Nothing is to be had from these here: each operation was asked the same by itself.
+        return Finding(_SLOW_FEW, Outcome.SKIPPED, "no operation takes so even a time that a slow few would stand out")
+    usual = min(int(np.median(one.response_ns)) for one in groups)
+    beyond = [np.maximum(one.response_ns - int(np.median(one.response_ns)), 0) + usual for one in groups]
+    due = np.concatenate([one.due_ns for one in groups])
+    order = np.argsort(due, kind="stable")
+    together = Samples(
+        f"{len(groups)} operations together, beyond the median of each",
+        np.concatenate([one.rows for one in groups])[order],
+        due[order],
+        np.concatenate(beyond)[order],
+        np.concatenate([one.answered for one in groups])[order],
+        0,
+    )
+    return judge_slow_few(together, LatencyBounds(slow_factor=1, slow_least_ns=_FAR_NS))
+
+
+def _is_even(samples: Samples) -> bool:
+    """Return whether nine of ten requests take about the same time: what is hard work for the machine never does."""
+    nine_of_ten, half = np.percentile(samples.response_ns, (90, 50))
+    return bool(nine_of_ten - half <= _EVEN_NS)
+
+
+CASES = (
+    Case(
+        id="TC-LATENCY-001",
+        title="P90/P99 latency measurement",
+        category=Category.LATENCY,
+        priority=Priority.MEDIUM,
+        phase=8,
+        purpose="The response times of every service and operation are known, with their confidence.",
+        sends=f"each operation at least {samples_needed(_P99)} times by {_CLIENTS} users of their own, in silence",
+        passes_when="P50 to P99 of each operation and service could be told with confidence, and no promised bound or "
+        "shape (periodic stalls, growth, a slow hundredth) is broken",
+        read_fail="the finding names the operation, its percentile with the confidence interval, and the slowest rows",
+        least_evidence=f"{samples_needed(_P99)} answers an operation",
+        needs=("policies.latency.operations, or operations without lasting effect",),
+        missing=missing,
+        expected_ns=lambda _: 20 * NS_PER_SECOND,
+        drive=drive_percentiles,
+        judge=judge_percentiles,
+    ),
+)

@@ -1,0 +1,1 @@
+"""TC-LOCK: user locks."""

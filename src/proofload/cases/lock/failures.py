@@ -1,0 +1,281 @@
+"""TC-LOCK-002 to 004: locks after an operation that failed, a holder that dies or hangs, and an order sent twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from proofload.cases.accounts import Account as TestUser
+from proofload.cases.case import Case, Category, Priority
+from proofload.cases.context import Lab
+from proofload.cases.declared_limits import polite_count
+from proofload.cases.evidence_rows import delivered, rows_of, steps_of
+from proofload.cases.lock.contention import number_in, once, reckoned
+from proofload.core.units import NS_PER_SECOND
+from proofload.drive.user import User
+from proofload.judge.evidence import Evidence
+from proofload.judge.lock import Account, Movement, judge_lock
+from proofload.judge.verdict import Finding, Outcome
+from proofload.plan.policies import LockPolicy
+from proofload.plan.target import Target
+from proofload.plan.workload import Script
+from proofload.record.exchange import Exchange
+from proofload.record.fault_edge import spans
+
+_BROKE = 3
+_AFTER_FAILURE_S = 0.4
+"""Longer than an honest server may take from its answer to the release, and far shorter than any expiry."""
+_MOST_USERS = 4
+_SESSIONS = 3
+_RETRY_S = 0.04
+_TRIES = 70
+_RUN_UP_NS = NS_PER_SECOND // 2
+_AFTERWARDS_NS = 5 * NS_PER_SECOND // 2
+_SPARE_NS = NS_PER_SECOND // 2
+_LEASE_NS = 20 * NS_PER_SECOND
+_MONEY = frozenset({"lock.money_not_conserved", "lock.not_linearizable"})
+_KILLED = frozenset({"lock.not_linearizable", "lock.not_released"})
+"""Of those who were cut off a tenth may have paid in or not: some order must explain it, but a sum proves little."""
+_CAN_STOP = frozenset({"supervised", "docker"})
+
+
+def deposit_of(target: Target) -> LockPolicy | None:
+    """Return the lock whose operation adds to a balance."""
+    return next((one for one in reckoned(target) if one.kind == "deposit"), None)
+
+
+def missing_failures(target: Target) -> str:
+    """Return why no locked operation can be made to fail, or nothing."""
+    if not target.policies.locks:
+        return "the target declares no user lock (policies.locks)"
+    if deposit_of(target) is None or not _spending(target):
+        return "no two declared locks deposit and spend an amount of a balance that can be read"
+    return ""
+
+
+def _spending(target: Target) -> list[LockPolicy]:
+    return [one for one in reckoned(target) if one.kind in ("withdraw", "order")]
+
+
+async def drive_failures(lab: Lab) -> None:
+    """Let users who have nothing try to spend, and a little later pay in."""
+    deposit = deposit_of(lab.target)
+    assert deposit is not None
+    for policy in _spending(lab.target):
+        lab.doing(f"{policy.name}: refused for want of money, and then a deposit")
+        step = f"{policy.name} refused"
+        await _users(lab, step, _refused_then(policy, deposit), await lab.accounts(_BROKE))
+
+
+def _refused_then(policy: LockPolicy, deposit: LockPolicy) -> Script:
+    async def script(user: User) -> None:
+        await user.request(str(deposit.balance), keep_body=True)
+        await user.request(policy.operation, keep_body=True)
+        await user.pause(_AFTER_FAILURE_S)
+        await user.request(deposit.operation, keep_body=True)
+        await user.request(str(deposit.balance), keep_body=True)
+
+    return script
+
+
+def judge_failures(evidence: Evidence) -> list[Finding]:
+    """TC-LOCK-002: a lock is free again at once after an operation that failed."""
+    refused = [f"{one.name} refused" for one in _spending(evidence.target)]
+    return delivered(evidence, _judged(evidence, refused, _MONEY | _KILLED))
+
+
+def missing_gone(target: Target) -> str:
+    """Return why no holder of a lock can be made to die, or nothing."""
+    if not target.policies.locks:
+        return "the target declares no user lock (policies.locks)"
+    policy = deposit_of(target)
+    if policy is None:
+        return "no declared lock deposits an amount on a balance that can be read"
+    name = target.operations[policy.operation].service
+    fault = target.faults.get(name) if name else None
+    if name is None or fault is None or fault.driver not in _CAN_STOP:
+        return f"the service of {policy.operation} can't be killed and paused (faults: supervised or docker)"
+    service = target.services.get(name)
+    return "" if service and service.health else f"nothing shows that {name} is gone (services.{name}.health)"
+
+
+async def drive_gone(lab: Lab) -> None:
+    """Kill the service while users pay in, and pause it for longer than the lock lasts; go on afterwards."""
+    policy = deposit_of(lab.target)
+    assert policy is not None
+    service = str(lab.target.operations[policy.operation].service)
+    users = _few(lab.target, service)
+    killed, stalled = list(await lab.accounts(users)), list(await lab.accounts(users))
+    read = once(str(policy.balance))
+    # A success of each, which also ends whatever row of failures others left behind.
+    await _users(lab, "killed first", read, killed)
+    await _users(lab, "stalled first", read, stalled)
+    async with lab.turn():
+        await _while_paying(lab, "stalled", service, "pause", policy, stalled)
+        await _while_paying(lab, "killed", service, "kill", policy, killed)
+        free_ns = lab.clock.now_ns() + policy.expires_after + _SPARE_NS
+        await lab.wait_until_ns(free_ns, "the lock of a dead holder to expire")
+        await _users(lab, "killed after", once(policy.operation), killed)
+        await _users(lab, "killed last", read, killed)
+        await _users(lab, "stalled last", read, stalled)
+
+
+async def _while_paying(
+    lab: Lab, step: str, service: str, kind: str, policy: LockPolicy, accounts: Sequence[TestUser]
+) -> None:
+    stalls = kind == "pause"
+    until_ns = lab.clock.now_ns() + _RUN_UP_NS + policy.expires_after + _AFTERWARDS_NS + 2 * NS_PER_SECOND
+    script = _contending(lab, policy, until_ns) if stalls else _until_it_dies(lab, policy)
+    crowd = [account for account in accounts for _ in range(_SESSIONS if stalls else 1)]
+    lab.doing(f"paying in, until {service} is to {kind}")
+    paying = asyncio.create_task(_users(lab, f"{step} paying", script, crowd))
+    try:
+        await lab.clock.sleep_until_ns(lab.clock.now_ns() + _RUN_UP_NS)
+        began_ns = lab.clock.now_ns()
+        async with lab.fault(service, kind, _LEASE_NS):
+            if stalls:
+                # Shorter than the patience of whoever calls the service, longer than the lock.
+                longer_ns = policy.expires_after + _SPARE_NS // 2
+                await lab.wait_until_ns(began_ns + longer_ns, "the lock of a hanging holder to expire")
+            else:
+                await paying
+        await paying
+    finally:
+        paying.cancel()
+
+
+def _until_it_dies(lab: Lab, policy: LockPolicy) -> Script:
+    async def script(user: User) -> None:
+        for _ in range(polite_count(lab.target, _TRIES)):
+            if not (await user.request(policy.operation, keep_body=True)).ok:
+                return
+
+    return script
+
+
+def _contending(lab: Lab, policy: LockPolicy, until_ns: int) -> Script:
+    async def script(user: User) -> None:
+        for _ in range(polite_count(lab.target, _TRIES)):
+            await user.request(policy.operation, keep_body=True)
+            if lab.clock.now_ns() > until_ns:
+                return
+            await user.pause(_RETRY_S)
+
+    return script
+
+
+def judge_gone(evidence: Evidence) -> list[Finding]:
+    """TC-LOCK-003: the lock of a dead holder expires, and a holder that outlived its lock takes nobody's away."""
+    faults = spans(evidence.edges)
+    kinds = {span.fault.split()[0] for span in faults if span.held}
+    missing = {"kill", "pause"} - kinds
+    if missing:
+        says = f"the service was not proven to have been hit by: {', '.join(sorted(missing))}"
+        return delivered(evidence, [Finding("lock.not_released", Outcome.INCONCLUSIVE, says)])
+    return delivered(evidence, [*_judged(evidence, ["killed"], _KILLED), *_judged(evidence, ["stalled"], _MONEY)])
+
+
+def _few(target: Target, service: str) -> int:
+    """Return so many users that, each cut off once, they do not open the circuit."""
+    failures = [one.failures for one in target.policies.circuit_breaker if one.service == service]
+    return max(1, min([_MOST_USERS, *(count - 1 for count in failures)]))
+
+
+async def _users(lab: Lab, step: str, script: Script, accounts: Sequence[TestUser]) -> None:
+    names: dict[str, list[str]] = lab.facts.setdefault("users", {})
+    names[step] = [account.name for account in accounts]
+    await lab.run(lab.crowd(step, script, len(accounts), 1, accounts=accounts, sources=lab.sources(len(accounts))))
+
+
+def _judged(evidence: Evidence, prefixes: Sequence[str], told: frozenset[str]) -> list[Finding]:
+    """Return what the users of these steps show of money and of locks that were left behind."""
+    policy = deposit_of(evidence.target)
+    assert policy is not None
+    steps = [step for prefix in prefixes for step in steps_of(evidence, prefix)]
+    by_user: dict[str, list[Exchange]] = {}
+    for name, exchange in _by_user(evidence, steps):
+        by_user.setdefault(name, []).append(exchange)
+    accounts: list[Account] = []
+    movements: list[Movement] = []
+    for name, exchanges in by_user.items():
+        exchanges.sort(key=lambda one: one.sent_ns)
+        reads = [one for one in exchanges if one.operation == policy.balance]
+        reading = [(one, value) for one in reads if (value := number_in(one.body, policy.balance_field)) is not None]
+        if len(reading) >= 2:
+            accounts.append(Account(name, reading[0][1], reading[-1][1], reading[-1][0].row))
+            movements += _movements(evidence.target, name, exchanges)
+    if len(accounts) < len(by_user) or not accounts:
+        says = f"the balance of {len(by_user) - len(accounts)} of {len(by_user)} users was not read before and after"
+        return [Finding("lock.money_not_conserved", Outcome.INCONCLUSIVE, says)]
+    found = judge_lock(policy, evidence.history, movements, accounts, faults=tuple(spans(evidence.edges)))
+    return [_tried(one) for one in found if one.rule in told or one.outcome is Outcome.FAIL]
+
+
+def _tried(finding: Finding) -> Finding:
+    """Return the finding; that nothing was left behind to be cleaned up is not what these users were sent for."""
+    return replace(finding, outcome=Outcome.INCONCLUSIVE) if finding.outcome is Outcome.SKIPPED else finding
+
+
+def _movements(target: Target, name: str, exchanges: Sequence[Exchange]) -> Iterator[Movement]:
+    kinds = {policy.operation: policy for policy in reckoned(target)}
+    for one in exchanges:
+        policy = kinds.get(one.operation)
+        if policy is not None and one.sent_ns >= 0:
+            told = number_in(one.body, policy.balance_field) if one.status < 400 else None
+            yield Movement(one.row, name, policy.kind, policy.amount or 0, told)
+
+
+def _by_user(evidence: Evidence, steps: Sequence[str]) -> Iterator[tuple[str, Exchange]]:
+    """Yield each exchange with whose it was: users of a step take the accounts in turn, by their place in it."""
+    numbers = evidence.history.numbers("user")
+    for step in steps:
+        names = evidence.facts.get("users", {}).get(step, [])
+        rows = rows_of(evidence, step)
+        places = {int(user): place for place, user in enumerate(np.unique(numbers[rows]))}
+        for one in evidence.history.exchanges(rows.tolist()):
+            yield names[places[int(numbers[one.row])]], one
+
+
+CASES = (
+    Case(
+        id="TC-LOCK-002",
+        title="Locks after operations that fail",
+        category=Category.LOCK,
+        priority=Priority.HIGH,
+        phase=7,
+        purpose="Who is refused for want of money is not locked out afterwards.",
+        sends=f"for each operation that spends, {_BROKE} users without money who try, and pay in shortly after",
+        passes_when="every deposit was made, and the balances add up",
+        read_fail="the finding shows the operation that failed, and the one that still found its lock",
+        least_evidence="two operations that failed under a lock, each with another one after it",
+        needs=("policies.locks of a deposit and of an operation that spends, with amount and balance",),
+        missing=missing_failures,
+        expected_ns=lambda _: 2 * NS_PER_SECOND,
+        drive=drive_failures,
+        judge=judge_failures,
+        uses=frozenset({"service:user", "service:order"}),
+    ),
+    Case(
+        id="TC-LOCK-003",
+        title="Locks of holders that die or hang",
+        category=Category.LOCK,
+        priority=Priority.HIGH,
+        phase=7,
+        purpose="A dead holder's lock expires, and one who wakes up after its lock has expired takes nobody's away.",
+        sends="deposits of a few users, several at once for each, while their service is paused for longer than the "
+        "lock lasts; then deposits while it is killed, and one more of each user once the lock must have expired",
+        passes_when="the deposits afterwards were made, and every balance is what was acknowledged",
+        read_fail="the finding shows the operation that was cut off and the one that still found its lock, or the "
+        "deposits of which one was lost",
+        least_evidence="two users whose operation was cut off by the kill, seen by a probe",
+        needs=("policies.locks of a deposit, with amount and balance", "faults (supervised or docker)"),
+        missing=missing_gone,
+        expected_ns=lambda _: 16 * NS_PER_SECOND,
+        drive=drive_gone,
+        judge=judge_gone,
+        disturbs=frozenset({"everything"}),
+    ),
+)

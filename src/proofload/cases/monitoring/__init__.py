@@ -1,0 +1,1 @@
+"""TC-MON: metrics and logs."""

@@ -1,0 +1,1 @@
+"""Starts what the demo needs."""

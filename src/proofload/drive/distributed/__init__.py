@@ -1,0 +1,1 @@
+"""Generators in several processes or on several machines."""

@@ -1,0 +1,264 @@
+"""One connection of one user, and the request that is under way on it: from the socket into the row."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from proofload.drive.http.parser import BadResponseError, Head, ResponseReader
+from proofload.drive.rows import SENT, SENT_AT
+from proofload.record.exchange import NEVER_NS, Fault
+
+if TYPE_CHECKING:
+    from proofload.drive.http.wire import Wire
+    from proofload.drive.user import Prepared, User
+
+_IP_BIND_ADDRESS_NO_PORT = 24  # Linux: choose the port at connect, so that one source can hold many connections
+_LONGEST_WAIT_S = 3_600.0
+
+
+class Connection(asyncio.Protocol):
+    """Belongs to one user for life. Whatever happens, a request that was begun on it is ended exactly once."""
+
+    __slots__ = (
+        "armed_ns", "at", "busy", "chunk", "deadline_ns", "first_byte_ns", "intended_ns", "lost", "now_ns", "number",
+        "prepared", "reader", "row", "sent_ns", "sock", "sock_send", "source", "task", "timer", "transport",
+        "user", "wire",
+    )  # fmt: skip
+
+    def __init__(self, wire: Wire, user: User, number: int) -> None:
+        self.wire = wire
+        self.user = user
+        self.number = number
+        self.now_ns = wire.now_ns
+        self.source = 0
+        self.transport: Any = None
+        self.sock: socket.socket | None = None
+        self.sock_send: Any = None
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.armed_ns = 0
+        self.deadline_ns = 0
+        self.busy = False
+        self.lost = False
+        self.reader: ResponseReader | None = None
+        self.prepared: Prepared
+        self.chunk: Any = None
+        self.at = 0
+        self.row = 0
+        self.intended_ns = 0
+        self.sent_ns = NEVER_NS
+        self.first_byte_ns = NEVER_NS
+
+    # -- opening -----------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect, from the user's source address. Raises OSError or ssl.SSLError."""
+        wire = self.wire
+        family, address = wire.address
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            if family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if self.user.source:
+                    sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+                    sock.bind((self.user.source, 0))
+            await wire.loop.sock_connect(sock, address)
+            self.source = wire.rows.sources.number(sock.getsockname()[0] if family != socket.AF_UNIX else "unix")
+            tls: dict[str, Any] = {}
+            if wire.ssl_context is not None:
+                tls = {"ssl": wire.ssl_context, "server_hostname": wire.server_name}
+            await wire.loop.create_connection(lambda: self, sock=sock, **tls)
+        except BaseException:
+            sock.close()
+            raise
+        self.sock = sock
+        if wire.ssl_context is None:
+            # Straight to the kernel: the time stamp before it is then that of the first byte, not of some queue.
+            self.sock_send = sock.send
+
+    async def open_for_request(self, payload: bytes) -> None:
+        """Open, then send what the user asked for meanwhile; what goes wrong ends the request."""
+        fault = Fault.NONE
+        try:
+            async with asyncio.timeout((self.deadline_ns - self.now_ns()) / 1e9):
+                await self.open()
+        except TimeoutError:
+            fault = Fault.CONNECT_TIMEOUT
+        except ConnectionRefusedError:
+            fault = Fault.CONNECT_REFUSED
+        except ssl.SSLError:
+            fault = Fault.TLS_FAILED
+        except OSError:
+            fault = Fault.TLS_FAILED if self.source and self.wire.ssl_context is not None else Fault.CONNECT_FAILED
+        self.task = None
+        if fault is not Fault.NONE:
+            self.drop(fault)
+        elif self.busy and not self.lost:
+            self.sent_ns = self.now_ns()
+            SENT.pack_into(self.chunk, self.at + SENT_AT, self.sent_ns, self.user.number, self.number)
+            self.write_source()
+            self.push(payload)
+
+    def write_source(self) -> None:
+        """Write the source address into the row: with none chosen, it is known only now."""
+        self.chunk[self.at + 32 : self.at + 34] = self.source.to_bytes(2, "little")
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+
+    def push(self, payload: bytes) -> None:
+        """Hand the request to the kernel, and see to its time limit."""
+        if self.sock_send is None:
+            self.transport.write(payload)
+        else:
+            try:
+                gone = self.sock_send(payload)
+            except BlockingIOError:
+                gone = 0
+            except OSError:
+                # Not a byte of this request left us, so it had no effect.
+                self.sent_ns = NEVER_NS
+                self.drop(Fault.RESET)
+                return
+            if gone != len(payload):
+                self.transport.write(payload[gone:])
+        if not self.armed_ns or self.deadline_ns < self.armed_ns:
+            self.arm()
+
+    def arm(self) -> None:
+        """Set the timer for the time limit: one timer serves all requests that end in time."""
+        if self.timer is not None:
+            self.timer.cancel()
+        self.armed_ns = self.deadline_ns
+        wait_s = min(max(0, self.deadline_ns - self.now_ns()) / 1e9, _LONGEST_WAIT_S)
+        self.timer = self.wire.loop.call_later(wait_s, self._limit_reached)
+
+    def _limit_reached(self) -> None:
+        self.timer = None
+        self.armed_ns = 0
+        if not self.busy:
+            return
+        if self.deadline_ns > self.now_ns():
+            self.arm()
+        else:
+            self.drop(Fault.TIMEOUT)
+
+    def expect_no_body(self) -> None:
+        """Read the next response as one to HEAD: its length tells of a body that does not come."""
+        self.reader = self._new_reader()
+
+    def write_not_sent(self) -> None:
+        """Take the sent instant out of the row again."""
+        SENT.pack_into(self.chunk, self.at + SENT_AT, NEVER_NS, self.user.number, self.number)
+
+    # -- receiving ---------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: Any) -> None:
+        """Take the transport over."""
+        self.transport = transport
+        self.wire.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """End the request if this is its whole response, as it mostly is; else read it piece by piece."""
+        done_ns = self.now_ns()
+        if self.reader is None and self.busy:
+            end = data.find(b"\r\n\r\n") + 4
+            raw = data[:end]
+            head = self.wire.known_heads.get(raw)
+            if head is None and 4 < end <= self.wire.max_head_bytes:
+                try:
+                    head = self.wire.heads.learn(raw)
+                except BadResponseError as error:
+                    self.first_byte_ns = done_ns
+                    self.drop(error.fault)
+                    return
+            if head is not None and head.size == len(data):
+                self.first_byte_ns = done_ns
+                self.wire.answered(self, head, data[end:] if self.user.wants_body else b"", head.size, done_ns)
+                return
+        self._piece_received(data, done_ns)
+
+    def _piece_received(self, data: bytes, done_ns: int) -> None:
+        if not self.busy:
+            # Nobody asked: whatever this is, the next answer could not be told from it.
+            self.retire()
+            return
+        reader = self.reader
+        if reader is None:
+            reader = self.reader = self._new_reader()
+        if self.first_byte_ns < self.sent_ns:
+            # What stands there is of the request before.
+            self.first_byte_ns = done_ns
+        try:
+            whole = reader.feed(data)
+        except BadResponseError as error:
+            self.drop(error.fault)
+            return
+        if whole:
+            self._whole(reader, done_ns, reusable=not reader.excess)
+
+    def _new_reader(self) -> ResponseReader:
+        wire = self.wire
+        keep = self.user.wants_body or self.prepared.keep_body
+        return ResponseReader(
+            wire.heads,
+            no_body=self.prepared.no_body,
+            keep_body=keep,
+            max_head=wire.max_head_bytes,
+            max_body=wire.max_body_bytes,
+        )
+
+    def _whole(self, reader: ResponseReader, done_ns: int, *, reusable: bool) -> None:
+        head = reader.head
+        assert head is not None
+        if not reusable:
+            head = _not_reusable(head)
+        self.reader = None
+        self.wire.answered(self, head, reader.body, reader.size, done_ns)
+
+    def eof_received(self) -> bool:
+        """Take the peer's close as the end of a body that has no other."""
+        reader = self.reader
+        if self.busy and reader is not None and reader.eof():
+            self._whole(reader, self.now_ns(), reusable=False)
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """End what was under way: the peer closed or reset."""
+        self.lost = True
+        self.wire.connections.discard(self)
+        self.drop(Fault.CLOSED if error is None else Fault.RESET)
+        self.wire.connection_gone()
+
+    # -- ending ------------------------------------------------------------------------------------------------------
+
+    def drop(self, fault: Fault) -> None:
+        """End the request that is under way, if any, without an answer, and the connection with it."""
+        busy, self.busy = self.busy, False
+        self.reader = None
+        self.retire(abort=True)
+        if busy:
+            self.wire.unanswered(self, fault)
+
+    def retire(self, *, abort: bool = False) -> None:
+        """Part from the user and close; the user's next request opens another connection."""
+        if self.user.connection is self:
+            self.user.connection = None
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if self.task is not None:
+            self.task.cancel()
+        if self.transport is not None and not self.lost:
+            # A TLS close waits for the peer's consent, which a broken peer never gives.
+            if abort or self.sock_send is None:
+                self.transport.abort()
+            else:
+                self.transport.close()
+
+
+def _not_reusable(head: Head) -> Head:
+    return Head(head.raw, head.status, head.length, keep_alive=False, kept=head.kept)

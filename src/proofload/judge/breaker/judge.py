@@ -1,0 +1,167 @@
+"""From the replay of a circuit to findings, each with what was examined; none is PASS without a proven fault."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from proofload.core.units import format_duration
+from proofload.judge.breaker import replay
+from proofload.judge.breaker.calls import Calls, Kind, Stage, calls_of
+from proofload.judge.breaker.replay import Circuit, Replay
+from proofload.judge.rate_limit.counterexample import steps
+from proofload.judge.verdict import Finding, Outcome, held
+
+SLOW, BACKEND, ISOLATED = "cb.slow_rejection", "cb.rejected_reached_backend", "cb.not_isolated"
+
+_LOOK = {
+    replay.LATE: "the comparison with the threshold, and whether the count is shared by all workers",
+    replay.NEVER_OPENS: "whether this kind of failure (timeout, refused connection, 5xx) is recorded at all",
+    replay.EARLY: "the comparison with the threshold, what starts the count again, and whether 4xx or contention count",
+    replay.REACHED: "whether the state is checked before each call, and shared by all workers",
+    replay.STATUS: "how the open circuit's error is turned into an answer",
+    replay.NO_TRIAL: "the timer of the open state: whether it fires, and whether rejections set it anew",
+    replay.FLOOD: "whether half-open counts its trials in one atomic step",
+    replay.CLOSES_EARLY: "how many successes close the circuit, and whether that count starts at 0 in each half-open",
+    replay.NO_PERIOD: "what a failed trial sets: a full open period from then",
+    replay.NEVER_CLOSES: "whether successes of trials are counted, and the count of failures starts at 0 after closing",
+    SLOW: "whether the state is checked before the connection is made",
+    BACKEND: "whether the rejection stops the call, or only its answer",
+    ISOLATED: "the breaker's key: it must hold the service's name",
+}
+
+_HELD = {
+    replay.LATE: "the circuit opened no later than promised",
+    replay.EARLY: "the circuit opened no earlier than promised",
+    replay.REACHED: "nothing was let through while the circuit was open",
+    replay.NO_TRIAL: "a trial was let through once the circuit had been open for its time",
+    replay.FLOOD: "half-open let no more than the promised trials through",
+    replay.NO_PERIOD: "a failed trial opened the circuit for a full period",
+    replay.NEVER_CLOSES: "the circuit closed after its successes",
+}
+
+_SAME = {replay.NEVER_OPENS: replay.LATE, replay.STATUS: replay.REACHED, replay.CLOSES_EARLY: replay.NO_PERIOD}
+"""Rules that are broken in the place of another: when one is, the other is not said to hold."""
+
+OPENING = (replay.LATE, replay.EARLY, replay.REACHED)
+RECOVERY = (replay.NO_TRIAL, replay.NEVER_CLOSES)
+REOPENING = (replay.NO_PERIOD,)
+TRIALS = (replay.FLOOD,)
+
+
+def judge_breaker(stage: Stage, rows: ArrayLike, *, expect: Sequence[str] = (*OPENING, *RECOVERY)) -> list[Finding]:
+    """Return what the replay of `rows` (calls of one service, from a closed circuit on) shows.
+
+    `expect` names the rules that must have been put to the test (see OPENING, RECOVERY, REOPENING, TRIALS): each is
+    PASS or INCONCLUSIVE where it was not broken. Whatever was broken is told, expected or not.
+    """
+    calls = calls_of(stage, rows)
+    seen = Circuit(stage, calls).run()
+    findings = [_broken(stage, calls, breach) for breach in seen.breaches]
+    broken = {breach.rule for breach in seen.breaches}
+    broken |= {_SAME[rule] for rule in broken if rule in _SAME}
+    missing = _not_proven(stage)
+    if missing:
+        # What rests on a fault can't be told without it; a circuit that opened with no failures needs none.
+        findings = [one for one in findings if one.rule in (replay.EARLY, replay.NEVER_CLOSES)]
+        broken &= {replay.EARLY, replay.NEVER_CLOSES}
+    for rule in expect:
+        if rule in broken:
+            continue
+        if missing:
+            findings.append(Finding(rule, Outcome.INCONCLUSIVE, missing))
+        elif seen.tested[rule] == 0 and seen.unclear:
+            findings.append(Finding(rule, Outcome.INCONCLUSIVE, seen.unclear))
+        else:
+            findings.append(held(rule, _HELD[rule], examined=seen.tested[rule], openings=len(seen.openings)))
+    return [*findings, *_speed(stage, calls, required=bool(set(OPENING) & set(expect))), *_hits(stage, calls)]
+
+
+def _not_proven(stage: Stage) -> str:
+    if not stage.spans:
+        return "no fault went through its four moments, so nothing can be demanded of the circuit"
+    if not stage.proven:
+        return f"the fault {stage.spans[0].fault} on {stage.spans[0].service} was not proven to have taken hold"
+    return ""
+
+
+def _broken(stage: Stage, calls: Calls, breach: replay.Breach) -> Finding:
+    rows = tuple(int(calls.row[place]) for place in breach.places)
+    shown = steps(stage.history, rows, breach.notes)
+    return Finding(breach.rule, Outcome.FAIL, breach.says, len(calls), 1, rows, shown, _LOOK[breach.rule])
+
+
+def _speed(stage: Stage, calls: Calls, *, required: bool) -> list[Finding]:
+    """Return whether rejections were quick: half of them within the promised time, for a network may hold up a few."""
+    rejected = calls.of(Kind.REJECTED)
+    took = np.sort(calls.took_ns[rejected])
+    bound = stage.policy.fail_fast_within
+    if not len(took):
+        return [Finding(SLOW, Outcome.INCONCLUSIVE, "no rejection to time", 0, 1)] if required else []
+    median = int(took[len(took) // 2])
+    told = (
+        f"half of {len(took)} rejections took more than {format_duration(median)}, {format_duration(bound)} is promised"
+    )
+    if median > bound and len(took) >= 3:
+        row = int(calls.row[rejected][np.argmax(calls.took_ns[rejected])])
+        shown = steps(stage.history, (row,), ("rejected, and slowly",))
+        return [Finding(SLOW, Outcome.FAIL, told, len(took), 3, (row,), shown, _LOOK[SLOW], {"median_ns": median})]
+    if median > bound:
+        return [Finding(SLOW, Outcome.INCONCLUSIVE, told, len(took), 3)]
+    says = f"rejections were quick: median {format_duration(median)}"
+    return [held(SLOW, says, examined=len(took), median_ns=median)]
+
+
+def _hits(stage: Stage, calls: Calls) -> list[Finding]:
+    """Return whether the service itself saw no more calls than can have been let through."""
+    examined = 0
+    for count in stage.hits:
+        meanwhile = (calls.done_ns >= count.from_ns) & (calls.sent_ns <= count.to_ns)
+        rejected = int(np.count_nonzero(meanwhile & calls.of(Kind.REJECTED)))
+        could = int(np.count_nonzero(meanwhile)) - rejected
+        examined += rejected
+        if count.at_least > could and rejected:
+            says = f"the service received {count.at_least} calls while only {could} can have been let through"
+            rows = tuple(int(row) for row in calls.row[meanwhile & calls.of(Kind.REJECTED)][:1])
+            shown = (*steps(stage.history, rows), f"{could} were not rejected, the service counted {count.at_least}")
+            return [Finding(BACKEND, Outcome.FAIL, says, rejected, 1, rows, shown, _LOOK[BACKEND])]
+    if not stage.hits:
+        return []
+    return [held(BACKEND, "no rejected call reached the service", examined=examined)]
+
+
+def judge_isolation(stage: Stage, rows: ArrayLike) -> list[Finding]:
+    """Return whether the circuit of a healthy service, which `rows` call, stayed closed while another's was open.
+
+    `stage.policy` and `stage.spans` are the healthy service's own, so any rejection without failures is another's.
+    """
+    calls = calls_of(stage, rows)
+    seen: Replay = Circuit(stage, calls).run()
+    early = [breach for breach in seen.breaches if breach.rule in (replay.EARLY, replay.NEVER_CLOSES)]
+    if early:
+        found = _broken(stage, calls, early[0])
+        return [
+            Finding(ISOLATED, found.outcome, found.says, found.examined, 1, found.rows, found.shown, _LOOK[ISOLATED])
+        ]
+    rejected = int(np.count_nonzero(calls.of(Kind.REJECTED)))
+    if rejected:
+        says = f"{rejected} calls were rejected, but the service had failures of its own"
+        return [Finding(ISOLATED, Outcome.INCONCLUSIVE, says, len(calls))]
+    served = int(np.count_nonzero(calls.of(Kind.SUCCESS)))
+    return [held(ISOLATED, "the circuit of a healthy service stayed closed", examined=served, needed=5)]
+
+
+def judge_never_trips(stage: Stage, rows: ArrayLike, what: str, *, needed: int | None = None) -> list[Finding]:
+    """Return whether `rows`, of which none or too few are failures, left the circuit closed; `what` names them."""
+    calls = calls_of(stage, rows)
+    seen = Circuit(stage, calls).run()
+    broken = [breach for breach in seen.breaches if breach.rule in (replay.EARLY, replay.NEVER_CLOSES)]
+    if broken:
+        return [_broken(stage, calls, broken[0])]
+    if seen.openings:
+        return [Finding(replay.EARLY, Outcome.INCONCLUSIVE, "the circuit opened for failures that count", len(calls))]
+    least = 2 * stage.policy.failures if needed is None else needed
+    examined = int(np.count_nonzero(calls.of(Kind.NEUTRAL, Kind.SUCCESS, Kind.FAILURE)))
+    return [held(replay.EARLY, f"{what} never opened the circuit", examined=examined, needed=least)]

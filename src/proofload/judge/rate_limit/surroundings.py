@@ -1,0 +1,216 @@
+"""What surrounds the limit: exempt paths, the backend, the promised reset, quick rejections, a store that is down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from proofload.core.units import NS_PER_SECOND, format_duration
+from proofload.judge.models.attempts import FAR_NS, Ints, Kind
+from proofload.judge.rate_limit.context import Scene, attempts_of, by_key, kinds
+from proofload.judge.rate_limit.counterexample import steps
+from proofload.judge.rate_limit.models import can_judge
+from proofload.judge.verdict import Finding, Outcome, held
+from proofload.record.exchange import Ending
+from proofload.record.fault_edge import FaultSpan
+
+EXEMPT, BACKEND, RESET_KEPT = "rl.exempt_limited", "rl.rejected_reached_backend", "rl.reset_untrue"
+SLOW, FAIL_OPEN = "rl.slow_reject", "rl.fail_open"
+
+
+def judge_exempt(scene: Scene, rows: ArrayLike, *, needed: int | None = None) -> list[Finding]:
+    """Return whether the exempt requests in `rows` were never answered with the limiter's rejection.
+
+    PASS needs more of them than the limit (or `needed`): fewer would have been admitted anyway.
+    """
+    chosen = np.asarray(rows, dtype=np.int64)
+    status = scene.history.numbers("status")[chosen]
+    answered = scene.history.numbers("ending")[chosen] == Ending.ANSWERED
+    limited = chosen[answered & (status == scene.policy.status)]
+    if len(limited):
+        row = int(limited[0])
+        says = f"an exempt request was limited: row {row} was answered {scene.policy.status}, {len(limited)} in all"
+        shown = steps(scene.history, [row], ("this path is declared exempt",))
+        look = "the list of exempt paths, and whether it is looked at before the limiter"
+        return [Finding(EXEMPT, Outcome.FAIL, says, len(chosen), 1, (row,), shown, look, {"times": len(limited)})]
+    served = int(np.count_nonzero(answered & (status < 500)))
+    least = scene.policy.limit + 1 if needed is None else needed
+    return [held(EXEMPT, "exempt requests were never limited", examined=served, needed=least)]
+
+
+def judge_backend_hits(
+    scene: Scene, rows: ArrayLike, hits_at_least: int, hits_at_most: int | None = None
+) -> list[Finding]:
+    """Return whether the backend saw no more requests than can have been admitted, by its own count over `rows`' span.
+
+    `hits_at_least` is what the backend surely counted for these requests, foreign traffic already taken off.
+    """
+    chosen = np.asarray(rows, dtype=np.int64)
+    attempts = attempts_of(scene, chosen)
+    rejected = int(np.count_nonzero(attempts.rejected))
+    could = len(attempts) - rejected
+    figures = {"hits": hits_at_least, "not_rejected": could, "rejected": rejected}
+    if hits_at_least > could:
+        extra = hits_at_least - could
+        says = f"{extra} rejected requests reached the backend: it saw {hits_at_least}, only {could} were not rejected"
+        shown = (
+            f"sent {len(attempts)}, rejected {rejected}: at the most {could} may reach the backend",
+            f"the backend counted {hits_at_least}",
+        )
+        look = "whether the limiter stands before the call to the backend, or runs beside it"
+        culprits = tuple(int(row) for row in attempts.row[attempts.rejected][:1])
+        return [Finding(BACKEND, Outcome.FAIL, says, rejected, 1, culprits, shown, look, figures)]
+    known = int(np.count_nonzero(attempts.admitted))
+    if hits_at_most is not None and hits_at_most < known:
+        says = f"{known} were answered from behind the backend and it counted at the most {hits_at_most}: no evidence"
+        return [Finding(BACKEND, Outcome.INCONCLUSIVE, says, rejected, 1, figures=figures)]
+    # Unanswered requests could hide as many that leaked through.
+    if could - known and hits_at_least > known:
+        says = f"{could - known} unanswered requests may account for what the backend saw beyond the {known} admitted"
+        return [Finding(BACKEND, Outcome.INCONCLUSIVE, says, rejected, 1, figures=figures)]
+    return [held(BACKEND, "no rejected request reached the backend", examined=rejected, **figures)]
+
+
+def judge_promised_reset(scene: Scene, rows: ArrayLike) -> list[Finding]:
+    """Return whether requests sent once `Reset` or `Retry-After` had come were admitted, by what earlier answers said.
+
+    A request later than the promise by less than the rounding of a whole second decides nothing.
+    """
+    names = scene.policy.headers
+    if names.reset is None and names.retry_after is None:
+        return []
+    reason = can_judge(scene)
+    if reason:
+        return [Finding(RESET_KEPT, Outcome.INCONCLUSIVE, reason)]
+    kept = close = 0
+    for keyed in by_key(scene, rows):
+        attempts = keyed.attempts
+        promised = _promised_ns(scene, attempts.row)
+        rejections = np.flatnonzero(attempts.rejected & (promised < FAR_NS))
+        for first in rejections[:1]:
+            due = int(promised[first])
+            told = attempts.row[first]
+            later = np.flatnonzero(attempts.sent_ns >= due)
+            if not len(later):
+                continue
+            # The first to come is owed admission, unless others may have spent the new allowance meanwhile.
+            next_one = int(later[0])
+            sure = attempts.sent_ns[next_one] >= due + scene.allowance.rounding_ns + scene.wall_error_ns
+            # Elsewhere than in a fixed window, whatever was admitted since the promise delays its coming true.
+            windowed = scene.policy.algorithm == "fixed_window"
+            since = due - scene.allowance.rounding_ns if windowed else attempts.sent_ns[first]
+            owed = scene.policy.limit if windowed else 1
+            spenders = (attempts.kind != Kind.REJECTED) & (attempts.done_ns >= since)
+            spent = np.count_nonzero(spenders & (attempts.sent_ns <= attempts.done_ns[next_one]))
+            if attempts.admitted[next_one]:
+                kept += 1
+            elif attempts.rejected[next_one] and spent < owed:
+                if not sure:
+                    close += 1
+                    continue
+                pair = (int(told), int(attempts.row[next_one]))
+                late = format_duration(int(attempts.sent_ns[next_one]) - due)
+                says = f"row {pair[1]}, sent {late} after the reset that row {pair[0]} announced, was rejected again"
+                shown = steps(scene.history, pair, (f"rejected {late} after the announced reset",))
+                look = "the key's expiry: lost, renewed by each request, or prolonged by rejected ones"
+                return [Finding(RESET_KEPT, Outcome.FAIL, says, 1, 1, pair, shown, look)]
+    if close and not kept:
+        says = (
+            "a request was rejected less than a second after the announced reset: inside the rounding of whole seconds"
+        )
+        return [Finding(RESET_KEPT, Outcome.INCONCLUSIVE, says, close)]
+    return [held(RESET_KEPT, "requests sent after the announced reset were admitted", examined=kept)]
+
+
+def _promised_ns(scene: Scene, rows: Ints) -> Ints:
+    """Return the monotonic instant from which each answer promised admission; FAR_NS where it promised nothing."""
+    names = scene.policy.headers
+    promised = np.full(len(rows), FAR_NS, dtype=np.int64)
+    done = scene.history.numbers("done_ns")[rows].astype(np.int64)
+    if names.retry_after:
+        _, delta, _ = scene.fields.retry(names.retry_after, rows)
+        given = delta < FAR_NS
+        promised[given] = (done + delta)[given]
+    if names.reset:
+        found = scene.fields.column(names.reset, rows)
+        if names.reset_unit == "delta_seconds":
+            usable = found.whole & (found.values >= 0) & (found.values < 10**8)
+            at = done + np.where(usable, found.values, 0) * NS_PER_SECOND
+        elif scene.anchor is not None:
+            scale = NS_PER_SECOND if names.reset_unit == "epoch_seconds" else 1_000_000
+            usable = found.whole & (found.values > 0) & (found.values < 2**62 // scale)
+            at = np.where(usable, found.values, 0) * scale - scene.anchor.wall_ns + scene.anchor.monotonic_ns
+        else:
+            return promised
+        # The later of two promises is the one that a careful client keeps.
+        both = usable & (promised < FAR_NS)
+        promised = np.where(both, np.maximum(promised, at), np.where(usable, at, promised))
+    return promised
+
+
+def judge_rejection_speed(
+    scene: Scene, rows: ArrayLike, *, quick_ns: int = 20_000_000, needed: int = 20
+) -> list[Finding]:
+    """Return whether rejecting is cheaper than serving, by the medians; rejections under `quick_ns` are quick.
+
+    The medians' own confidence intervals (order statistics, about 99 %) must lie apart for a FAIL.
+    """
+    chosen = np.asarray(rows, dtype=np.int64)
+    kind = kinds(scene, chosen)
+    took = (scene.history.numbers("done_ns") - scene.history.numbers("sent_ns"))[chosen].astype(np.int64)
+    rejected, served = np.sort(took[kind == Kind.REJECTED]), np.sort(took[kind == Kind.ADMITTED])
+    least = min(len(rejected), len(served))
+    if least < needed:
+        return [held(SLOW, "rejections are quicker than served requests", examined=least, needed=needed)]
+    (reject_lo, reject_hi), (serve_lo, serve_hi) = _median_bounds(rejected), _median_bounds(served)
+    told = f"{format_duration(int(np.median(rejected)))} against {format_duration(int(np.median(served)))}"
+    figures = {"rejected_median_ns": int(np.median(rejected)), "served_median_ns": int(np.median(served))}
+    if reject_lo > quick_ns and reject_lo * 10 >= serve_hi * 8:
+        says = f"a rejection costs as much as a served request: median {told}"
+        row = int(chosen[np.flatnonzero(kind == Kind.REJECTED)[0]])
+        shown = steps(scene.history, [row], ("rejected, as slowly as others were served",))
+        look = "whether the limiter answers before or after the work, and whether rejections wait in the same queue"
+        return [Finding(SLOW, Outcome.FAIL, says, least, needed, (row,), shown, look, figures)]
+    if reject_hi <= quick_ns or reject_hi * 10 < serve_lo * 8:
+        return [held(SLOW, f"rejections are quick: median {told}", examined=least, needed=needed, **figures)]
+    says = f"too close to call whether rejections are quicker: median {told}"
+    return [Finding(SLOW, Outcome.INCONCLUSIVE, says, least, needed, figures=figures)]
+
+
+def _median_bounds(ordered: Ints) -> tuple[int, int]:
+    """Return the order statistics that hold the median with about 99 % confidence (normal approximation of ranks)."""
+    half, reach = len(ordered) / 2, 1.29 * len(ordered) ** 0.5
+    return int(ordered[max(0, int(half - reach))]), int(ordered[min(len(ordered) - 1, int(half + reach))])
+
+
+def judge_store_down(scene: Scene, rows: ArrayLike, spans: Sequence[FaultSpan]) -> list[Finding]:
+    """Return whether the limiter did as declared while its store was surely down.
+
+    `closed`: nothing is admitted. `open`: requests are served. Neither declared: what happened is told, not judged.
+    """
+    promised = scene.policy.when_store_is_down
+    proven = [span for span in spans if span.held]
+    if not proven:
+        return [Finding(FAIL_OPEN, Outcome.INCONCLUSIVE, "the store was never proven to be down")]
+    chosen = np.asarray(rows, dtype=np.int64)
+    sent, done = scene.history.numbers("sent_ns")[chosen], scene.history.numbers("done_ns")[chosen]
+    inside = np.zeros(len(chosen), dtype=np.bool_)
+    for span in proven:
+        inside |= (sent >= span.narrow_from_ns) & (done <= span.narrow_to_ns) & (sent >= 0)
+    answered = inside & (scene.history.numbers("ending")[chosen] == Ending.ANSWERED)
+    admitted = chosen[answered & (kinds(scene, chosen) == Kind.ADMITTED)]
+    refused = chosen[answered & (scene.history.numbers("status")[chosen] >= 400)]
+    count = int(np.count_nonzero(answered))
+    told = f"{len(admitted)} of {count} requests were admitted while the store was down"
+    if promised is None:
+        return [Finding(FAIL_OPEN, Outcome.SKIPPED, f"{told}; the policy promises nothing about that", count)]
+    wrong = admitted if promised == "closed" else refused
+    if len(wrong):
+        row = int(wrong[0])
+        says = f"{told}, and the policy says {promised}: the first against it is row {row}"
+        shown = steps(scene.history, [row], (f"the store was down, and the policy says {promised}",))
+        look = "what the limiter does with an error of its store: a bare except, a default, a timeout"
+        return [Finding(FAIL_OPEN, Outcome.FAIL, says, count, 1, (row,), shown, look, {"times": len(wrong)})]
+    return [held(FAIL_OPEN, f"{told}, as the policy says ({promised})", examined=count)]

@@ -1,0 +1,105 @@
+"""TC-MON-001 and TC-MON-005 on evidence made by hand: PASS, FAIL, INCONCLUSIVE, and SKIPPED."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from tests.unit.cases.tape import MS, Ledgers, Reading, S, Tape, nothing, outcome, preset, rules
+
+from proofload.cases.monitoring.accuracy import judge_accuracy
+from proofload.cases.monitoring.restart import judge_restart, missing
+from proofload.judge.verdict import Finding, Outcome
+from proofload.plan.target import Target
+from proofload.record.fault_edge import Edge
+from proofload.record.ledger import Sample
+
+TARGET = preset()
+SERVED, CONTENDED = 120, 30
+PROFILE = {"route": "/api/v1/auth/profile", "method": "GET", "service": "gateway"}
+DEPOSIT = {"route": "/api/v1/balance/deposit", "method": "POST", "service": "gateway"}
+TIMED = "http_request_duration_seconds"
+
+
+def page(label: str, at_ns: int, served: float, contended: float, timed: float, slow: float = 0) -> Reading:
+    samples = [
+        Sample("http_requests_total", {**PROFILE, "status": "200"}, served),
+        Sample("http_requests_total", {**DEPOSIT, "status": "503"}, contended),
+    ]
+    for labels, count in ((PROFILE, timed), (DEPOSIT, contended)):
+        samples.append(Sample(f"{TIMED}_count", labels, count))
+        edges = {0.005: count - slow, 1.0: count - slow, math.inf: count}
+        samples += [Sample(f"{TIMED}_bucket", {**labels, "le": str(edge)}, held) for edge, held in edges.items()]
+    return Reading("gateway", label, at_ns, at_ns + MS, tuple(samples))
+
+
+def accuracy(
+    served: float = SERVED, contended: float = CONTENDED, timed: float = SERVED, slow: float = 0
+) -> list[Finding]:
+    tape = Tape("TC-MON-001", at_ns=10 * S)
+    tape.add("served profile", 200, SERVED)
+    tape.add("contending 1", 503, CONTENDED, operation="deposit")
+    readings = (
+        page("quiet", S, 0, 0, 0),
+        page("before", 5 * S, 0, 0, 0),
+        page("after", 60 * S, served, contended, timed, slow),
+    )
+    return judge_accuracy(tape.evidence(TARGET, ledgers=Ledgers(readings)))
+
+
+def test_counts_and_times_that_agree_with_the_answers_pass() -> None:
+    assert outcome(accuracy()) is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("counted", "broken"),
+    [
+        ({"contended": 0}, {"mon.missing", "mon.histogram_count_differs"}),
+        ({"timed": 90}, {"mon.histogram_count_differs"}),
+        ({"timed": 2 * SERVED}, {"mon.histogram_count_differs"}),
+        ({"slow": 30}, {"mon.histogram_in_milliseconds"}),
+        ({"served": 2 * SERVED}, {"mon.duplicated"}),
+    ],
+)
+def test_each_kind_of_wrong_count_is_told_by_its_name(counted: dict[str, float], broken: set[str]) -> None:
+    assert rules(accuracy(**counted)) == broken
+
+
+def test_a_run_that_was_stopped_says_nothing_of_the_counts() -> None:
+    assert outcome(judge_accuracy(nothing("TC-MON-001", TARGET))) is Outcome.INCONCLUSIVE
+
+
+def restarted(after: float = 60, *, between: float = 30, seen: bool = True, target: Target = TARGET) -> Any:
+    tape = Tape("TC-MON-005", at_ns=10 * S)
+    tape.add("first", 200, 30)
+    tape.at_ns = 20 * S
+    for edge in (Edge.APPLYING, Edge.APPLIED, Edge.UNDOING, Edge.UNDONE):
+        tape.edge(edge, "gateway", proven=seen)
+    tape.at_ns = 30 * S
+    tape.add("then", 200, 30)
+    readings = (
+        page("before", S, 0, 0, 0),
+        page("between", 15 * S, between, 0, between),
+        page("after", 60 * S, after, 0, after),
+    )
+    return judge_restart(tape.evidence(target, ledgers=Ledgers(readings)))
+
+
+def test_counts_that_outlive_a_restart_pass_and_those_that_began_anew_fail() -> None:
+    assert outcome(restarted()) is Outcome.PASS
+    assert "mon.not_monotonic" in rules(restarted(29))
+    assert "mon.missing" in rules(restarted(45))
+
+
+def test_without_a_restart_that_was_seen_nothing_is_known() -> None:
+    assert outcome(restarted(seen=False)) is Outcome.INCONCLUSIVE
+    assert outcome(judge_restart(nothing("TC-MON-005", TARGET))) is Outcome.INCONCLUSIVE
+
+
+def test_a_target_that_does_not_promise_it_is_skipped_with_what_to_declare() -> None:
+    assert missing(TARGET) == ""
+    metrics = TARGET.policies.metrics
+    assert metrics is not None
+    policies = TARGET.policies.model_copy(update={"metrics": metrics.model_copy(update={"survives_restart": False})})
+    assert "survives_restart" in missing(TARGET.model_copy(update={"policies": policies}))

@@ -1,0 +1,124 @@
+"""TC-NEG-001, 002, 003 and 009: each says PASS, FAIL and INCONCLUSIVE, and SKIPPED where there is nothing to test."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.cases.tape import Tape, nothing, outcome, preset, rules
+
+from proofload.cases.addresses import has_many
+from proofload.cases.negative import CASES, health, limits
+from proofload.judge.verdict import Outcome
+from proofload.plan.policies import Policies
+
+TARGET = preset()
+A, B, C, D = (f"127.64.0.{i}" for i in range(1, 5))
+
+
+def under(*, rejected: int = 0, each: int = 100) -> Tape:
+    tape = Tape("TC-NEG-001")
+    for source in (A, B):
+        tape.add("one by one", 200, each - rejected, source=source)
+        tape.add("one by one", 429, rejected, source=source)
+    tape.add("mixed", 200, each * 4 // 5, source=C)
+    tape.add("at once", 200, each, source=D, together=True)
+    return tape
+
+
+def test_traffic_under_the_limit() -> None:
+    assert outcome(limits.judge_under(under().evidence(TARGET))) is Outcome.PASS
+    broken = limits.judge_under(under(rejected=1).evidence(TARGET))
+    assert rules(broken) == {"rl.wrongful_rejection"}
+    assert outcome(limits.judge_under(under(each=20).evidence(TARGET))) is Outcome.INCONCLUSIVE
+    assert outcome(limits.judge_under(nothing("TC-NEG-001", TARGET))) is Outcome.INCONCLUSIVE
+
+
+def excess(*, leaks: bool = False, limited: bool = True) -> Tape:
+    tape = Tape("TC-NEG-002")
+    tape.add("excess", 200, 100 if limited else 50, source=A)
+    tape.add("excess", 429, 100 if limited else 0, source=A)
+    for source in (B, C):
+        tape.add("quiet", 429 if leaks else 200, 25, source=source)
+        tape.add("quiet after", 429 if leaks else 200, 25, source=source)
+    return tape
+
+
+def test_one_clients_excess() -> None:
+    assert outcome(limits.judge_excess(excess().evidence(TARGET))) is Outcome.PASS
+    broken = limits.judge_excess(excess(leaks=True).evidence(TARGET))
+    assert {"rl.key_leak", "rl.wrongful_rejection"} == rules(broken)
+    assert outcome(limits.judge_excess(excess(limited=False).evidence(TARGET))) is Outcome.INCONCLUSIVE
+
+
+def forged(header: str = "", *, opened: int = 0, victim: int = 100, spent: int = 100) -> Tape:
+    tape = Tape("TC-NEG-003")
+    tape.add("forged", 200, spent, source=A)
+    tape.add("forged", 429, 3 if spent == 100 else 0, source=A)
+    for each in limits.FORGED:
+        through = opened if each == header else 0
+        tape.add("forged", 200, through, source=A, tag=each)
+        tape.add("forged", 429, 4 - through, source=A, tag=each)
+    tape.add("in its name", 200, 20, source=B)
+    tape.add("victim", 200, victim, source=C)
+    tape.add("victim", 429, 100 - victim, source=C)
+    return tape
+
+
+def test_forged_headers() -> None:
+    assert outcome(limits.judge_forged(forged().evidence(TARGET))) is Outcome.PASS
+    for header in ("X-Forwarded-For", "Forwarded"):
+        broken = limits.judge_forged(forged(header, opened=2).evidence(TARGET))
+        assert rules(broken) == {"rl.evasion"}
+        assert any(f"{header} header" in one.look_at for one in broken)
+    spent_by_others = limits.judge_forged(forged(victim=80).evidence(TARGET))
+    assert rules(spent_by_others) == {"rl.wrongful_rejection"}
+    starved = limits.judge_forged(forged("Forwarded", opened=4, spent=60).evidence(TARGET))
+    assert outcome(starved) is not Outcome.PASS
+
+
+def test_nothing_sent_is_no_pass() -> None:
+    for case in ("TC-NEG-002", "TC-NEG-003", "TC-NEG-009"):
+        (one,) = [one for one in CASES if one.id == case]
+        assert outcome(list(one.judge(nothing(case, TARGET)))) is Outcome.INCONCLUSIVE
+
+
+def limited(*, exempt: int = 200, after: int = 429) -> Tape:
+    tape = Tape("TC-NEG-009")
+    tape.add("limited", 200, 100)
+    tape.add("limited", 429, 3)
+    tape.add("limited", exempt, 20, operation="/health", tag="exempt")
+    tape.add("limited", after, 3, tag="after")
+    return tape
+
+
+def test_health_under_a_limit() -> None:
+    assert outcome(health.judge_limited(limited().evidence(TARGET))) is Outcome.PASS
+    assert rules(health.judge_limited(limited(exempt=429).evidence(TARGET))) == {"rl.exempt_limited"}
+    assert outcome(health.judge_limited(limited(exempt=503).evidence(TARGET))) is Outcome.INCONCLUSIVE
+    # The window was over before the last exempt request: the client was not surely limited when it asked.
+    assert outcome(health.judge_limited(limited(after=200).evidence(TARGET))) is Outcome.INCONCLUSIVE
+
+
+def test_without_a_limit_or_addresses_they_are_skipped() -> None:
+    bare = TARGET.model_copy(update={"policies": Policies()})
+    far = TARGET.model_copy(update={"address": "http://gateway.example"})
+    for missing in (limits.missing, health.missing):
+        assert "no rate limit" in missing(bare)
+        assert "one address only" in missing(far)
+        assert missing(TARGET) == ""
+    assert has_many(far.model_copy(update={"sources": ("10.0.0.1",)}))
+    no_exempt = TARGET.policies.rate_limit[0].model_copy(update={"exempt": ()})
+    policies = TARGET.policies.model_copy(update={"rate_limit": (no_exempt,)})
+    assert "no exempt path" in health.missing(TARGET.model_copy(update={"policies": policies}))
+
+
+@pytest.mark.parametrize(
+    ("header", "address", "told"),
+    [
+        ("X-Real-IP", "10.0.0.1", "10.0.0.1"),
+        ("Forwarded", "10.0.0.1", "for=10.0.0.1"),
+        ("Forwarded", "10.0.0.1, 10.0.0.2", "for=10.0.0.1, for=10.0.0.2"),
+        ("Forwarded", "2001:db8::7", 'for="[2001:db8::7]"'),
+    ],
+)
+def test_each_header_is_forged_in_its_own_form(header: str, address: str, told: str) -> None:
+    assert limits._told(header, address) == told

@@ -1,0 +1,88 @@
+"""Whoever asks for silence gets it, is not starved, and gives it back whatever happens."""
+
+import asyncio
+
+from proofload.cases.quiet_lock import Turns
+
+
+def test_silence_waits_for_senders_and_is_not_overtaken() -> None:
+    async def scene() -> list[str]:
+        turns, told, first_may_end = Turns(), [], asyncio.Event()
+
+        async def sender(name: str, may_end: asyncio.Event) -> None:
+            async with turns.sending():
+                told.append(f"{name} sends")
+                await may_end.wait()
+            told.append(f"{name} ended")
+
+        async def counter() -> None:
+            async with turns.silence():
+                told.append("silence")
+
+        done = asyncio.Event()
+        done.set()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(sender("first", first_may_end))
+            await asyncio.sleep(0)
+            group.create_task(counter())
+            for _ in range(5):
+                await asyncio.sleep(0)
+            group.create_task(sender("late", done))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            first_may_end.set()
+        return told
+
+    told = asyncio.run(scene())
+    assert told.index("first ended") < told.index("silence") < told.index("late sends")
+
+
+def test_a_cancelled_wait_for_silence_lets_senders_go_on() -> None:
+    async def scene() -> bool:
+        turns, may_end = Turns(), asyncio.Event()
+
+        async def sender() -> None:
+            async with turns.sending():
+                await may_end.wait()
+
+        async def counter() -> None:
+            async with turns.silence():
+                raise AssertionError("nobody was silent")
+
+        first = asyncio.create_task(sender())
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(counter())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        may_end.set()
+        await asyncio.wait_for(asyncio.gather(first, sender()), 5)
+        return True
+
+    assert asyncio.run(scene())
+
+
+def test_of_two_who_want_silence_the_longer_comes_first() -> None:
+    async def scene() -> list[str]:
+        turns, told, may_end = Turns(), [], asyncio.Event()
+
+        async def sender() -> None:
+            async with turns.sending():
+                await may_end.wait()
+
+        async def quiet(name: str, takes_ns: int) -> None:
+            async with turns.silence(takes_ns):
+                told.append(name)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(sender())
+            await asyncio.sleep(0)
+            group.create_task(quiet("short", 1))
+            group.create_task(quiet("long", 60))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            may_end.set()
+        return told
+
+    assert asyncio.run(scene()) == ["long", "short"]
