@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from proofload.core.errors import PlanError, Problem
-from proofload.discover.imported import Imported, holds_field
+from proofload.discover.imported_operations import Imported, holds_field
 from proofload.discover.openapi import operation_name
 from proofload.plan.masking import looks_secret, masked_text
 
@@ -162,7 +162,9 @@ def _query(found: Imported, query: str) -> str:
 def _body(found: Imported, text: str, kind: str) -> dict[str, Any]:
     if "json" in kind or not kind:
         try:
-            return {"json": _without_secrets(found, json.loads(text, parse_constant=_refuse))}
+            content = _without_secrets(found, json.loads(text, parse_constant=_refuse))
+            # Half of a surrogate pair is legal in JSON and nowhere else: it stays escaped, inside a text.
+            return {"body": json.dumps(content)} if _has_half_pairs(content) else {"json": content}
         except (ValueError, RecursionError):
             pass
     if "form-urlencoded" in kind:
@@ -170,6 +172,14 @@ def _body(found: Imported, text: str, kind: str) -> dict[str, Any]:
         # A field must stay as it is written, so what is secret is put together by hand.
         return {"body": "&".join(_pair(found, name, value) for name, value in pairs)}
     return {"body": masked_text(text)}
+
+
+def _has_half_pairs(content: Any) -> bool:
+    try:
+        json.dumps(content, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _pair(found: Imported, name: str, value: str) -> str:

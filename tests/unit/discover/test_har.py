@@ -12,7 +12,7 @@ import yaml
 from tests.listening import Listener
 from typer.testing import CliRunner
 
-from proofload.cli.imports import imports
+from proofload.cli.import_files import imports
 from proofload.core.errors import PlanError, SafetyError
 from proofload.discover.har import read_har
 from proofload.plan.reader import parse_target
@@ -189,3 +189,10 @@ def test_a_document_at_a_url_is_fetched_and_its_server_is_the_one_it_came_from()
     assert isinstance(gone.exception, PlanError)
     refused = CliRunner().invoke(imports, ["openapi", "http://192.0.2.1/openapi.json"])
     assert isinstance(refused.exception, SafetyError)
+
+
+def test_half_of_a_surrogate_pair_stays_escaped_in_a_body_that_is_sent_as_text() -> None:
+    text = archive(recorded("POST", "/api/notes", '{"\\ud800": 1, "password": "secret"}'))
+    (operation,) = operations(text).values()
+    assert operation["body"].startswith('{"\\ud800": 1')
+    assert "secret" not in operation["body"].removeprefix('{"\\ud800": 1, "password"')
