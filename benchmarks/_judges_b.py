@@ -16,7 +16,7 @@ from proofload.judge.latency import judge_latency
 from proofload.judge.linearizable import judge_linearizable
 from proofload.judge.models.bank import DONE, INSUFFICIENT, BankAccount
 from proofload.judge.models.counter import Counter
-from proofload.judge.models.model import Operation
+from proofload.judge.models.model import ModelOperation
 from proofload.judge.reconcile import Foreign, Route, judge_metrics, judge_request_ids
 from proofload.plan.policies import LatencyPolicy, MetricsPolicy
 from proofload.record.history import History
@@ -64,7 +64,7 @@ def readings(made: History) -> list[Reading]:
     return [Reading("m", "before", -_SECOND, -_SECOND // 2, ()), Reading("m", "after", end, end + 1, samples)]
 
 
-def bank(operations: int, users: int) -> tuple[list[Operation], BankAccount]:
+def bank(operations: int, users: int) -> tuple[list[ModelOperation], BankAccount]:
     """Return an honest history: each user's operations overlap, and every answer tells the truth at its instant."""
     dice, made = stream(2, "bank"), []
     for user in range(users):
@@ -82,7 +82,7 @@ def bank(operations: int, users: int) -> tuple[list[Operation], BankAccount]:
             else:
                 balance += amount if call == "deposit" else -amount
             argument = None if call == "balance" else amount
-            made.append(Operation(row, row % 5, call, argument, result, begin, end, key=user))
+            made.append(ModelOperation(row, row % 5, call, argument, result, begin, end, key=user))
     return made, BankAccount(100)
 
 
@@ -110,8 +110,8 @@ def main() -> None:
     print(
         f"10,000 bank operations, 100 users: {finding.outcome.name} in {time.process_time() - began:.2f} s (bound 10 s)"
     )
-    deposits = [Operation(n, n, "add", 2**n, None, 0, 100) for n in range(40)]
-    deposits.append(Operation(99, 99, "read", None, 5_000_000_000_001, 0, 100))
+    deposits = [ModelOperation(n, n, "add", 2**n, None, 0, 100) for n in range(40)]
+    deposits.append(ModelOperation(99, 99, "read", None, 5_000_000_000_001, 0, 100))
     began = time.process_time()
     finding = judge_linearizable(deposits, Counter())
     print(f"40 concurrent adds, no sum as read: {finding.outcome.name} in {time.process_time() - began:.2f} s")

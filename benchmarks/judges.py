@@ -19,9 +19,15 @@ import polars as pl
 
 from proofload.core.clock import Anchor
 from proofload.core.seeds import array_stream
-from proofload.judge.breaker import Stage, judge_breaker
+from proofload.judge.breaker import CircuitContext, judge_breaker
 from proofload.judge.overload import find_capacity, steps_of
-from proofload.judge.rate_limit import Scene, judge_admission, judge_headers, judge_isolation, judge_promised_reset
+from proofload.judge.rate_limit import (
+    RateLimitContext,
+    judge_admission,
+    judge_headers,
+    judge_isolation,
+    judge_promised_reset,
+)
 from proofload.plan.policies import CircuitBreakerPolicy, RateLimitPolicy
 from proofload.record.fault_edge import FaultSpan
 from proofload.record.history import History
@@ -100,7 +106,7 @@ def every(history):
 
 
 def rate_limit(history):
-    scene, rows = Scene(POLICY, history, ANCHOR), every(history)
+    scene, rows = RateLimitContext(POLICY, history, ANCHOR), every(history)
     return [
         *judge_admission(scene, rows),
         *judge_headers(scene, rows),
@@ -114,7 +120,7 @@ def model(algorithm, alignment="first_request"):
 
     def run(history):
         policy = POLICY.model_copy(update={"algorithm": algorithm, "alignment": alignment})
-        return judge_admission(Scene(policy, history, ANCHOR), every(history))
+        return judge_admission(RateLimitContext(policy, history, ANCHOR), every(history))
 
     return run
 
@@ -136,7 +142,7 @@ def breaker(history):
     period = int(sent[-5] - sent[9]) + 30 * SECOND
     policy = CircuitBreakerPolicy(service="orders", operation="read", open_for=f"{period}ns")
     span = FaultSpan("stop", "orders", int(sent[4]), int(sent[5]), int(sent[-5]), int(sent[-4]), held=True, mended=True)
-    return judge_breaker(Stage(policy, history, (span,)), every(history))
+    return judge_breaker(CircuitContext(policy, history, (span,)), every(history))
 
 
 def overload(history):

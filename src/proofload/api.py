@@ -30,7 +30,7 @@ from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.latency import LatencyBounds, judge_latency
 from proofload.judge.linearizable import judge_linearizable
-from proofload.judge.rate_limit import Scene, judge_admission, judge_headers
+from proofload.judge.rate_limit import RateLimitContext, judge_admission, judge_headers
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.target import Target
 from proofload.record.history import History
@@ -49,7 +49,7 @@ __all__ = [
     "Outcome",
     "OwnCase",
     "Priority",
-    "Scene",
+    "RateLimitContext",
     "Target",
     "User",
     "allowance",

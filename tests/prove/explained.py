@@ -29,8 +29,8 @@ from tests.prove.rate_limit.trials import fails, policy_for
 
 from proofload.core.clock import Anchor
 from proofload.core.seeds import stream
-from proofload.judge.breaker import OPENING, RECOVERY, Hits, Stage, judge_breaker
-from proofload.judge.rate_limit import Scene, judge_admission
+from proofload.judge.breaker import OPENING, RECOVERY, BackendHits, CircuitContext, judge_breaker
+from proofload.judge.rate_limit import RateLimitContext, judge_admission
 from proofload.plan.policies import CircuitBreakerPolicy
 from proofload.record.exchange import Ending, Exchange, Fault
 from proofload.record.fault_edge import FaultSpan
@@ -282,7 +282,7 @@ def history(calls: Iterable[Call], rejected: int) -> History:
 def judged_limiter(calls: list[Call], model: str, limit: int) -> bool:
     """Return whether the judge says FAIL."""
     seen = history(calls, 429)
-    scene = Scene(policy_for(model, limit, SPAN * TICK, limit), seen, ANCHOR)
+    scene = RateLimitContext(policy_for(model, limit, SPAN * TICK, limit), seen, ANCHOR)
     return bool(fails(judge_admission(scene, np.arange(len(seen)))))
 
 
@@ -301,7 +301,7 @@ def judged_circuit(calls: list[Call], outages: list[tuple[int, int]]) -> bool:
         for down, up in outages
     )
     seen = history(calls, 503)
-    stage = Stage(policy, seen, spans, (Hits(0, 1 << 60, 0, len(calls)),), slack_ns=0)
+    stage = CircuitContext(policy, seen, spans, (BackendHits(0, 1 << 60, 0, len(calls)),), slack_ns=0)
     return bool(fails(judge_breaker(stage, np.arange(len(seen)), expect=(*OPENING, *RECOVERY))))
 
 

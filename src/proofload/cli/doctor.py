@@ -52,7 +52,7 @@ def doctor(
         _show(checks, console)
         if path is None:
             console.print(Text("no target file: proofload init writes one"), soft_wrap=True)
-    bad = any(one.state is checkup.State.BAD for one in checks)
+    bad = any(one.state is checkup.CheckState.BAD for one in checks)
     raise typer.Exit(int(ExitStatus.BROKEN if bad else ExitStatus.ALL_PASS))
 
 

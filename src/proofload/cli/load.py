@@ -15,14 +15,14 @@ from urllib.parse import urlsplit
 
 import typer
 
-from proofload.cli.load_arguments import Order, read_requests, read_target_of, read_workload, tls_of, url_of
+from proofload.cli.load_arguments import LoadOrder, read_requests, read_target_of, read_workload, tls_of, url_of
 from proofload.core.errors import ToolError
 from proofload.core.units import NS_PER_SECOND
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from proofload.cli.thresholds import Judged, Threshold
+    from proofload.cli.thresholds import JudgedThreshold, Threshold
     from proofload.drive.distributed.fleet import Fleet
     from proofload.drive.engine import Engine
     from proofload.plan.workload import AnyWorkload
@@ -97,7 +97,7 @@ def load(
 
     given = {name: value for name, value in locals().items() if name not in ("Console", "Threshold", "fresh_seed")}
     thresholds = [Threshold.of(text) for text in fail_if or []]
-    order = Order(seed=fresh_seed() if seed is None else seed)
+    order = LoadOrder(seed=fresh_seed() if seed is None else seed)
     url = given["url"] = url_of(url, locustfile)
     read_requests(order, given)
     read_workload(order, given)
@@ -136,7 +136,7 @@ def asyncio_run(coroutine: Any) -> int:
     return status
 
 
-def _keep(folder: Path | None, order: Order, url: str, thresholds: list[Threshold]) -> Path | None:
+def _keep(folder: Path | None, order: LoadOrder, url: str, thresholds: list[Threshold]) -> Path | None:
     """Write down what is asked for before anything is sent, where the run is to be kept."""
     if folder is None:
         return None
@@ -163,7 +163,7 @@ def _keep(folder: Path | None, order: Order, url: str, thresholds: list[Threshol
 
 
 async def _run(
-    order: Order,
+    order: LoadOrder,
     url: str,
     unix_socket: Path | None,
     places: _Places,
@@ -224,7 +224,7 @@ async def _run(
     return _status(judged, delivery)
 
 
-def _status(judged: list[Judged], delivery: Any) -> int:
+def _status(judged: list[JudgedThreshold], delivery: Any) -> int:
     if any(one.failed for one in judged):
         return _THRESHOLD_FAILED
     (one,) = delivery.workloads

@@ -20,7 +20,7 @@ _NAME = "load"
 
 
 @dataclass(slots=True)
-class Order:
+class LoadOrder:
     """What the arguments ask for."""
 
     seed: int
@@ -50,7 +50,7 @@ def url_of(url: str | None, locustfile: Path | None) -> str:
     return url
 
 
-def read_requests(order: Order, given: dict[str, Any]) -> None:
+def read_requests(order: LoadOrder, given: dict[str, Any]) -> None:
     """Take what is to be sent from the arguments. Raises PlanError."""
     from proofload.drive.locust import LocustScript
     from proofload.drive.script import FileScript
@@ -82,7 +82,7 @@ def read_requests(order: Order, given: dict[str, Any]) -> None:
         order.operations[_NAME] = _operation("options", content, given["timeout"])
 
 
-def _read_file(order: Order, path: Path, timeout: str) -> Iterator[str]:
+def _read_file(order: LoadOrder, path: Path, timeout: str) -> Iterator[str]:
     try:
         lines = path.read_text().splitlines()
     except OSError as error:
@@ -128,7 +128,7 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def read_workload(order: Order, given: dict[str, Any]) -> None:
+def read_workload(order: LoadOrder, given: dict[str, Any]) -> None:
     """Take how it is to be sent from the arguments. Raises PlanError."""
     from proofload.plan import workload as plan
     from proofload.plan.stages import parse_stages
@@ -165,7 +165,7 @@ def read_workload(order: Order, given: dict[str, Any]) -> None:
         order.workload = plan.ConstantUsers(users=given["users"] or 10, for_ns=for_ns, **common)
 
 
-def read_target_of(order: Order, url: str, path: Path | None) -> None:
+def read_target_of(order: LoadOrder, url: str, path: Path | None) -> None:
     """Take operations, ceilings and the right to load other addresses than loopback from a target file."""
     if path is None:
         return

@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from proofload.cli.thresholds import Judged
+from proofload.cli.thresholds import JudgedThreshold
 from proofload.core.units import NS_PER_SECOND, format_duration
 from proofload.drive.stats import Progress
 from proofload.record.delivery import Delivery
@@ -73,7 +73,7 @@ def line(progress: Progress, rate_now: float) -> str:
     )
 
 
-def summary(console: Console, progress: Progress, delivery: Delivery, judged: Sequence[Judged]) -> None:
+def summary(console: Console, progress: Progress, delivery: Delivery, judged: Sequence[JudgedThreshold]) -> None:
     """Print how it went: the figures, how well the load was delivered, and the thresholds."""
     console.print(figures(progress))
     for one in delivery.workloads:
@@ -98,7 +98,7 @@ def summary(console: Console, progress: Progress, delivery: Delivery, judged: Se
         )
 
 
-def as_json(progress: Progress, delivery: Delivery, judged: Sequence[Judged], seed: int) -> dict[str, Any]:
+def as_json(progress: Progress, delivery: Delivery, judged: Sequence[JudgedThreshold], seed: int) -> dict[str, Any]:
     """Return everything in plain types, for a file."""
     import json
 

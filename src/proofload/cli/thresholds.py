@@ -55,17 +55,17 @@ class Threshold:
                 expected = str(error)
         raise PlanError([Problem("--fail-if", repr(text), expected, "see docs/workloads.md")])
 
-    def judge(self, progress: Progress) -> Judged:
+    def judge(self, progress: Progress) -> JudgedThreshold:
         """Return whether the condition is met, and by what."""
         measured, samples = _measure(self.metric, progress)
         if measured is None:
-            return Judged(self, failed=True, samples=0, told="nothing was measured")
+            return JudgedThreshold(self, failed=True, samples=0, told="nothing was measured")
         failed = _SIGNS[self.sign](measured, self.bound)
-        return Judged(self, failed, samples, _told(self.metric, measured))
+        return JudgedThreshold(self, failed, samples, _told(self.metric, measured))
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedThreshold:
     """A threshold with what was measured."""
 
     threshold: Threshold
@@ -74,7 +74,7 @@ class Judged:
     told: str
 
 
-def judge_all(thresholds: Sequence[Threshold], progress: Progress) -> list[Judged]:
+def judge_all(thresholds: Sequence[Threshold], progress: Progress) -> list[JudgedThreshold]:
     """Return every threshold with what was measured, in order."""
     return [threshold.judge(progress) for threshold in thresholds]
 

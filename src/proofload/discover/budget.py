@@ -65,7 +65,7 @@ class Budget:
 
 
 @dataclass(slots=True)
-class Client:
+class PoliteClient:
     """One client that asks politely and remembers how it went."""
 
     user: User

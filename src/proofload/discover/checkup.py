@@ -31,7 +31,7 @@ _CLOCK_OFF_S = 2.0
 _FRESH_SOURCE = "127.64.0.1"
 
 
-class State(enum.StrEnum):
+class CheckState(enum.StrEnum):
     """How a thing is."""
 
     OK = "ok"
@@ -44,7 +44,7 @@ class Check:
     """One thing that was looked at, and what to do where it is not as it should be."""
 
     name: str
-    state: State
+    state: CheckState
     says: str
     remedy: str = ""
 
@@ -55,20 +55,20 @@ def machine(out: Path) -> Iterator[Check]:
     most = f"{soft} may be open at once"
     few = soft < _ENOUGH_FILES
     remedy = f"ulimit -n {min(hard, 65_536)}" if few else ""
-    yield Check("file descriptors", State.WARN if few else State.OK, most, remedy)
+    yield Check("file descriptors", CheckState.WARN if few else CheckState.OK, most, remedy)
     yield from _ports()
     yield _clock()
     cores, load = os.cpu_count() or 1, os.getloadavg()[0]
     says = f"{cores} cores, load {load:.1f}"
     busy = load > cores
     remedy = "times are noisy: wait until the machine is quieter" if busy else ""
-    yield Check("processor", State.WARN if busy else State.OK, says, remedy)
+    yield Check("processor", CheckState.WARN if busy else CheckState.OK, says, remedy)
     yield _source()
     yield _writable("bundles", out, "--out")
     journal = Journal()
     left = journal.entries()
     says = f"{len(left)} of earlier runs are not mended" if left else "none of an earlier run is left"
-    yield Check("faults", State.WARN if left else State.OK, says, "proofload recover" if left else "")
+    yield Check("faults", CheckState.WARN if left else CheckState.OK, says, "proofload recover" if left else "")
 
 
 def of_target(target: Target) -> Iterator[Check]:
@@ -76,9 +76,9 @@ def of_target(target: Target) -> Iterator[Check]:
     try:
         prove_ownership(target)
     except ProofloadError as error:
-        yield Check("permission", State.BAD, str(error), "docs/safety.md")
+        yield Check("permission", CheckState.BAD, str(error), "docs/safety.md")
         return
-    yield Check("permission", State.OK, "the target may be loaded")
+    yield Check("permission", CheckState.OK, "the target may be loaded")
     yield from _reach(target)
     for name, service in target.services.items():
         for what, url in (("health", service.health), ("metrics", service.metrics)):
@@ -107,11 +107,13 @@ def redis(url: str) -> Check:
             one.sendall(b"PING\r\n")
             answer = one.recv(64)
     except OSError as error:
-        return Check("Redis", State.BAD, f"{host}:{port}: {error.strerror or error}", "is it started? redis-server")
+        return Check(
+            "Redis", CheckState.BAD, f"{host}:{port}: {error.strerror or error}", "is it started? redis-server"
+        )
     told = answer.decode("ascii", "replace").strip()
     if told.startswith(("+PONG", "-NOAUTH")):
-        return Check("Redis", State.OK, f"{host}:{port} answers")
-    return Check("Redis", State.BAD, f"{host}:{port} answers {told!r}", "is that a Redis?")
+        return Check("Redis", CheckState.OK, f"{host}:{port} answers")
+    return Check("Redis", CheckState.BAD, f"{host}:{port} answers {told!r}", "is that a Redis?")
 
 
 def _ports() -> Iterator[Check]:
@@ -128,7 +130,7 @@ def _ports() -> Iterator[Check]:
     remedy = (
         'sysctl -w net.ipv4.ip_local_port_range="1024 65535"; fewer new connections' if free < _ENOUGH_PORTS else ""
     )
-    yield Check("ports", State.WARN if remedy else State.OK, says, remedy)
+    yield Check("ports", CheckState.WARN if remedy else CheckState.OK, says, remedy)
 
 
 def _clock() -> Check:
@@ -139,7 +141,7 @@ def _clock() -> Check:
     steady = drift_ns < 5_000_000
     says = f"the wall clock keeps step with the monotonic one to {format_duration(drift_ns)}"
     remedy = "" if steady else "let NTP slew the clock, and not step it, during a run"
-    return Check("clock", State.OK if steady else State.WARN, says, remedy)
+    return Check("clock", CheckState.OK if steady else CheckState.WARN, says, remedy)
 
 
 def _source() -> Check:
@@ -148,16 +150,18 @@ def _source() -> Check:
             one.bind((_FRESH_SOURCE, 0))
     except OSError as error:
         remedy = "declare `sources` in the target file; without them one client address has to do"
-        return Check("client addresses", State.WARN, f"{_FRESH_SOURCE} can't be sent from ({error.strerror})", remedy)
-    return Check("client addresses", State.OK, "loopback has millions, for targets on loopback")
+        return Check(
+            "client addresses", CheckState.WARN, f"{_FRESH_SOURCE} can't be sent from ({error.strerror})", remedy
+        )
+    return Check("client addresses", CheckState.OK, "loopback has millions, for targets on loopback")
 
 
 def _writable(name: str, folder: Path, option: str) -> Check:
     place = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     free = shutil.disk_usage(place).free >> 20
     if not os.access(place, os.W_OK) or not place.is_dir():
-        return Check(name, State.BAD, f"{place} can't be written to", f"name another folder with {option}")
-    state = State.OK if free > 500 else State.WARN
+        return Check(name, CheckState.BAD, f"{place} can't be written to", f"name another folder with {option}")
+    state = CheckState.OK if free > 500 else CheckState.WARN
     return Check(name, state, f"{folder} can be written, {free} MiB free", "" if free > 500 else "make room")
 
 
@@ -167,9 +171,9 @@ def _reach(target: Target) -> Iterator[Check]:
         status, headers, took_ns = _get(target.address + "/")
     except (OSError, http.client.HTTPException) as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        yield Check("target", State.BAD, f"{target.address}: {why}", "is it started, is `address` right?")
+        yield Check("target", CheckState.BAD, f"{target.address}: {why}", "is it started, is `address` right?")
         return
-    yield Check("target", State.OK, f"{target.address} answers {status} in {format_duration(took_ns)}")
+    yield Check("target", CheckState.OK, f"{target.address} answers {status} in {format_duration(took_ns)}")
     date = headers.get("date")
     if date:
         try:
@@ -178,7 +182,9 @@ def _reach(target: Target) -> Iterator[Check]:
             return
         fine = abs(off) < _CLOCK_OFF_S
         remedy = "" if fine else "synchronise both clocks; Reset headers and audit times are compared with ours"
-        yield Check("target's clock", State.OK if fine else State.WARN, f"{off:+.1f}s to ours, by its Date", remedy)
+        yield Check(
+            "target's clock", CheckState.OK if fine else CheckState.WARN, f"{off:+.1f}s to ours, by its Date", remedy
+        )
 
 
 def _port(name: str, url: str, place: str) -> Check:
@@ -187,8 +193,8 @@ def _port(name: str, url: str, place: str) -> Check:
     try:
         socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 0), _TIMEOUT_S).close()
     except OSError as error:
-        return Check(name, State.BAD, f"{url}: {error.strerror or error}", f"start it, or put {place} right")
-    return Check(name, State.OK, f"{url} takes connections")
+        return Check(name, CheckState.BAD, f"{url}: {error.strerror or error}", f"start it, or put {place} right")
+    return Check(name, CheckState.OK, f"{url} takes connections")
 
 
 def _page(name: str, url: str, place: str) -> Check:
@@ -196,10 +202,10 @@ def _page(name: str, url: str, place: str) -> Check:
         status, _, took_ns = _get(url)
     except (OSError, http.client.HTTPException) as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return Check(name, State.BAD, f"{url}: {why}", f"start it, or put {place} right")
+        return Check(name, CheckState.BAD, f"{url}: {why}", f"start it, or put {place} right")
     if status == http.client.OK:
-        return Check(name, State.OK, f"{url} answers in {format_duration(took_ns)}")
-    return Check(name, State.BAD, f"{url} answers {status}", f"put {place} right")
+        return Check(name, CheckState.OK, f"{url} answers in {format_duration(took_ns)}")
+    return Check(name, CheckState.BAD, f"{url} answers {status}", f"put {place} right")
 
 
 def _audit_files(globs: tuple[str, ...]) -> Iterator[Check]:
@@ -208,12 +214,12 @@ def _audit_files(globs: tuple[str, ...]) -> Iterator[Check]:
         found = list(Path(whole.anchor).glob(str(whole.relative_to(whole.anchor))))
         closed = [one for one in found if not os.access(one, os.R_OK)]
         if closed:
-            yield Check("audit log", State.BAD, f"{closed[0]} can't be read", "give this user leave to read it")
+            yield Check("audit log", CheckState.BAD, f"{closed[0]} can't be read", "give this user leave to read it")
         elif not found:
             remedy = "right from the first event on; if there were some, put policies.audit.files right"
-            yield Check("audit log", State.WARN, f"{pattern} matches no file", remedy)
+            yield Check("audit log", CheckState.WARN, f"{pattern} matches no file", remedy)
         else:
-            yield Check("audit log", State.OK, f"{pattern}: {len(found)} files can be read")
+            yield Check("audit log", CheckState.OK, f"{pattern}: {len(found)} files can be read")
 
 
 def _drivers(target: Target) -> Iterator[Check]:
@@ -227,7 +233,7 @@ def _drivers(target: Target) -> Iterator[Check]:
             continue
         remedy = "" if there else f"install or start it, or put faults.{name} right"
         says = f"{fault.driver}: {what} is {'there' if there else 'not there'}"
-        yield Check(f"fault {name}", State.OK if there else State.BAD, says, remedy)
+        yield Check(f"fault {name}", CheckState.OK if there else CheckState.BAD, says, remedy)
 
 
 def _get(url: str) -> tuple[int, dict[str, str], int]:

@@ -13,7 +13,7 @@ from proofload.core.seeds import fresh_seed
 from proofload.core.units import NS_PER_SECOND, format_duration
 from proofload.discover import candidates
 from proofload.discover import probes as scenes
-from proofload.discover.budget import Budget, Client, Manners
+from proofload.discover.budget import Budget, Manners, PoliteClient
 from proofload.discover.headers import Said, recognise, told_limit, watched
 from proofload.discover.probes import Bounds, Spent
 from proofload.drive.engine import Engine
@@ -26,7 +26,7 @@ from proofload.plan.workload import Ceilings, PerUserIterations, Script
 from proofload.record.history import History
 
 Say = Callable[[str], None]
-_Going = Callable[[Client], Awaitable[None]]
+_Going = Callable[[PoliteClient], Awaitable[None]]
 _Part = tuple[str, _Going, str | None]
 _LOOK_AGAIN_S = 0.02
 _MORE_LOOKS = 2
@@ -77,7 +77,7 @@ class _Work:
 
         def script(run: _Going) -> Script:
             async def go(user: User) -> None:
-                await run(Client(user, self.probe, self.budget))
+                await run(PoliteClient(user, self.probe, self.budget))
 
             return go
 
@@ -146,7 +146,7 @@ async def _probe(work: _Work) -> None:
     seen = work.spent
     work.say("spending one client's allowance, and knocking until it comes back")
 
-    async def halves(client: Client) -> None:
+    async def halves(client: PoliteClient) -> None:
         # Scripts of users can't wait for each other but by looking again and again.
         while not seen.known:
             await client.user.pause(_LOOK_AGAIN_S)
@@ -166,7 +166,7 @@ async def _probe(work: _Work) -> None:
 
 
 def _spender(work: _Work, seen: Spent) -> _Going:
-    async def spend(client: Client) -> None:
+    async def spend(client: PoliteClient) -> None:
         try:
             await scenes.spend(client, seen, work.budget.manners.longest_ns)
         finally:
@@ -188,13 +188,13 @@ async def _whose(work: _Work) -> None:
     """Let one client spend its allowance, and see who is served meanwhile: another address, another user."""
     served: dict[str, bool] = {}
 
-    def asks(name: str) -> Callable[[Client], Awaitable[None]]:
-        async def ask(client: Client) -> None:
+    def asks(name: str) -> Callable[[PoliteClient], Awaitable[None]]:
+        async def ask(client: PoliteClient) -> None:
             served[name] = not await client.is_rejected()
 
         return ask
 
-    async def spend(client: Client) -> None:
+    async def spend(client: PoliteClient) -> None:
         await client.exhaust(1)
 
     spender = work.sources.fresh()

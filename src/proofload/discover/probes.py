@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from proofload.core.units import NS_PER_SECOND
-from proofload.discover.budget import Client
+from proofload.discover.budget import PoliteClient
 
 _MOST_OF = 0.8
 """A window gives back the whole allowance; what gives back less than this share of it is something else."""
@@ -35,7 +35,7 @@ class Spent:
     rows: list[int] = field(default_factory=list)
 
 
-async def spend(client: Client, seen: Spent, longest_ns: int) -> None:
+async def spend(client: PoliteClient, seen: Spent, longest_ns: int) -> None:
     """Spend the allowance, knock until served again, and spend what came back."""
     began_ns = client.now_ns()
     seen.rows = client.rows
@@ -52,7 +52,7 @@ def came_back_at_once(seen: Spent) -> bool:
     return seen.first > 1 and seen.second >= _MOST_OF * seen.first
 
 
-async def watch_trickle(client: Client, seen: Spent) -> None:
+async def watch_trickle(client: PoliteClient, seen: Spent) -> None:
     """Keep the limiter empty while a number of admissions trickle in."""
     each_ns = max(1, seen.back_after_ns)
     shortest_ns = NS_PER_SECOND // client.budget.manners.per_second
@@ -69,13 +69,13 @@ async def watch_trickle(client: Client, seen: Spent) -> None:
             pause_ns = max(shortest_ns, pause_ns // 2)
 
 
-async def second_cycle(client: Client, longest_ns: int) -> None:
+async def second_cycle(client: PoliteClient, longest_ns: int) -> None:
     """Knock once more until served, and spend that, too: a window on the clock shows its true length now."""
     if await client.knock(longest_ns):
         await client.exhaust()
 
 
-async def spend_in_halves(client: Client, size: int, window_ns: int) -> None:
+async def spend_in_halves(client: PoliteClient, size: int, window_ns: int) -> None:
     """Spend half now, half late in the window, and come back after its end: a sliding log gives back half, no more."""
     began_ns = client.now_ns()
     for _ in range(size // 2):
@@ -101,7 +101,7 @@ class Bounds:
     """Paths that were answered with a success at any time."""
 
 
-async def try_round(client: Client, paths: tuple[str, ...], found: Bounds) -> None:
+async def try_round(client: PoliteClient, paths: tuple[str, ...], found: Bounds) -> None:
     """With the allowance spent, see who is served all the same. Each question stands between two rejections."""
     await client.exhaust(1)
 
@@ -122,7 +122,7 @@ async def try_round(client: Client, paths: tuple[str, ...], found: Bounds) -> No
             found.unlimited.append(path)
 
 
-async def _ask(client: Client, question: str, found: Bounds) -> bool:
+async def _ask(client: PoliteClient, question: str, found: Bounds) -> bool:
     """Return whether the varied request was rejected."""
     if question == "connection":
         client.user.reconnect()

@@ -32,7 +32,7 @@ _COUNTED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Counter:
+class RequestCounter:
     """The counter that counted our requests, and what its labels are called."""
 
     page: str
@@ -49,7 +49,7 @@ class Found:
     probe: str = ""
     health: str = ""
     metrics: str = ""
-    counter: Counter | None = None
+    counter: RequestCounter | None = None
     left_out: list[str] = field(default_factory=list)
     """Operations of the documents that are not in the draft, each with the reason."""
     notes: list[str] = field(default_factory=list)
@@ -191,7 +191,7 @@ def _operation(offer: Offer, effect: str = "none") -> Operation:
     return Operation.model_validate(content)
 
 
-async def _counter(visitor: Visitor, found: Found, account: Account | None) -> Counter | None:
+async def _counter(visitor: Visitor, found: Found, account: Account | None) -> RequestCounter | None:
     """Return the counter that went up by just as many as were sent, with its labels told by their values."""
     probe = found.target.operations[found.probe]
     before = await _page(visitor, found.metrics)
@@ -206,7 +206,7 @@ async def _counter(visitor: Visitor, found: Found, account: Account | None) -> C
         labels = {name: label for name, label in wanted.items() if label}
         if len(labels) == len(wanted):
             only = {name: value for name, value in one.labels.items() if name not in labels.values()}
-            return Counter(found.metrics, one.name, labels, only)
+            return RequestCounter(found.metrics, one.name, labels, only)
     return None
 
 

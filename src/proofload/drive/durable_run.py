@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from proofload.core.errors import PlanError, Problem, ToolError
-from proofload.drive.measure import Account, RunnerReport, generator_of
+from proofload.drive.measure import DeliveryParts, RunnerReport, generator_of
 from proofload.drive.rows import DTYPE, close_open_rows
 from proofload.drive.stats import Standing, Stats
 from proofload.record.delivery import Delivery
@@ -90,7 +90,7 @@ def read(folder: Path) -> KeptLoad:
         checks = {name: (held, broken) for name, (held, broken) in sealed["checks"].items()}
         standing = Standing(whole, made, 0, sealed["elapsed_ns"], checks, 0)
         return KeptLoad(plan, standing, Delivery.from_json(json.dumps(sealed["delivery"])), finished=True)
-    delivery = Account.merged(accounts, (_UNFINISHED,), stopped=True).delivery()
+    delivery = DeliveryParts.merged(accounts, (_UNFINISHED,), stopped=True).delivery()
     return KeptLoad(plan, Standing(whole, made, 0, elapsed_ns, {}, 0), delivery, finished=False)
 
 
@@ -111,13 +111,13 @@ def _span(block: np.ndarray[Any, np.dtype[Any]]) -> tuple[int, int]:
     return int(block["intended_ns"].min()), int(max(block["done_ns"].max(), block["intended_ns"].max()))
 
 
-def _account(number: int, stats: Stats, rows: int, plan: Mapping[str, Any]) -> Account:
+def _account(number: int, stats: Stats, rows: int, plan: Mapping[str, Any]) -> DeliveryParts:
     reports = tuple(
         RunnerReport(one["name"], one["kind"], place, one["asked_per_second"], 0, None, None)
         for place, one in enumerate(plan["workloads"])
     )
     generators = (generator_of(number, rows, 0, 0, 0, stats),)
-    return Account(stats, reports, generators, 0, (), stopped=True, errors={}, checks={})
+    return DeliveryParts(stats, reports, generators, 0, (), stopped=True, errors={}, checks={})
 
 
 def _check(folder: Path, files: Mapping[str, str]) -> None:

@@ -27,7 +27,7 @@ from proofload.drive.executors.base import Runner
 from proofload.drive.executors.choose import runner_for
 from proofload.drive.http.endpoint import Endpoint, TlsSettings
 from proofload.drive.http.wire import Wire
-from proofload.drive.measure import Account, LoopLag, RunnerReport, generator_of
+from proofload.drive.measure import DeliveryParts, LoopLag, RunnerReport, generator_of
 from proofload.drive.rows import DTYPE, Rows
 from proofload.drive.stats import MOST_WORKLOADS, Progress, Standing, Stats
 from proofload.plan.operation import Operation
@@ -298,10 +298,10 @@ class Engine:
         """Return how the run stands."""
         return self.standing().progress()
 
-    def account(self) -> Account:
+    def account(self) -> DeliveryParts:
         """Return everything that the delivery is made from."""
         self.fold()
-        return Account(
+        return DeliveryParts(
             stats=self.stats,
             reports=self._reports(),
             generators=(

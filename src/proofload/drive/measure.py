@@ -98,7 +98,7 @@ class RunnerReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class DeliveryParts:
     """Everything that a delivery is made from: a generator's own, or merged from several."""
 
     stats: Stats
@@ -111,7 +111,7 @@ class Account:
     checks: Mapping[str, tuple[int, int]]
 
     @classmethod
-    def merged(cls, accounts: Sequence[Account], reasons: tuple[str, ...], *, stopped: bool) -> Account:
+    def merged(cls, accounts: Sequence[DeliveryParts], reasons: tuple[str, ...], *, stopped: bool) -> DeliveryParts:
         """Return one account of the run of several generators."""
         stats = Stats()
         reports: dict[int, RunnerReport] = {}
@@ -139,7 +139,7 @@ class Account:
             checks=checks,
         )
 
-    def moved(self, by_ns: int) -> Account:
+    def moved(self, by_ns: int) -> DeliveryParts:
         """Return the account with its instants moved to another clock."""
         stats = Stats()
         stats.merge(self.stats)

@@ -158,7 +158,7 @@ def send(method: str, url: str, body: Any = None, timeout_s: float = 10.0) -> tu
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json"} if data is not None else {}
     request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310 -- the scheme was checked
-    opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(_RecipeRedirects, urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=timeout_s) as answer:
             return answer.status, answer.read(_LONGEST_ANSWER_BYTES)
@@ -171,7 +171,7 @@ def send(method: str, url: str, body: Any = None, timeout_s: float = 10.0) -> tu
         raise
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
+class _RecipeRedirects(urllib.request.HTTPRedirectHandler):
     """Follows no redirect: the address it would lead to was never named by the user."""
 
     def redirect_request(self, *_: object) -> None:

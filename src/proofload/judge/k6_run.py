@@ -10,7 +10,7 @@ import numpy as np
 from proofload.core.clock import Anchor
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.latency import judge_latency
-from proofload.judge.rate_limit import Scene, judge_admission, judge_exempt
+from proofload.judge.rate_limit import RateLimitContext, judge_admission, judge_exempt
 from proofload.judge.verdict import Finding, Outcome, Verdict
 from proofload.plan.policies import LatencyPolicy, RateLimitPolicy
 from proofload.plan.target import Target
@@ -69,7 +69,7 @@ def _limit(
     begun = history.numbers("ending") != Ending.DROPPED
     covered = np.flatnonzero(begun & np.array([policy.covers(path) for path in paths], dtype=np.bool_))
     # What was sent before k6 began is not in its file.
-    scene = Scene(policy, history, anchor, fresh=False)
+    scene = RateLimitContext(policy, history, anchor, fresh=False)
     if not len(covered):
         says = f"{policy.name}: k6 sent no request that it covers ({', '.join(policy.applies_to)})"
         return [Finding("rl.over_admission", Outcome.INCONCLUSIVE, says)]

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from proofload.core.clock import Clock
 from proofload.core.errors import ToolError
 from proofload.core.units import NS_PER_SECOND
-from proofload.observe.side_channel import Answer, UnreachableError, call, without_credentials
+from proofload.observe.side_channel import HttpAnswer, UnreachableError, call, without_credentials
 from proofload.plan.masking import masked_text
 from proofload.record.ledger import AuditEntry
 
@@ -225,7 +225,7 @@ class Loki:
 
     async def _call(
         self, method: str, what: str, *, body: bytes | None = None, form: Mapping[str, str] | None = None
-    ) -> Answer:
+    ) -> HttpAnswer:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         return await call(
             method, f"{self.url}/loki/api/v1/{what}", body=body, headers=headers, form=form, timeout_s=15.0

@@ -48,7 +48,7 @@ def _fetch(url: str, timeout_s: float) -> tuple[str, str]:
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"got {url!r}, expected an http or https URL")
     request = urllib.request.Request(url, headers={"Accept": _ACCEPT})  # noqa: S310 -- the scheme was checked
-    opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(_PageRedirects, urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=timeout_s) as answer:
         page = answer.read(_LIMIT_BYTES + 1)
         if len(page) > _LIMIT_BYTES:
@@ -56,7 +56,7 @@ def _fetch(url: str, timeout_s: float) -> tuple[str, str]:
         return page.decode("utf-8"), answer.headers.get("Content-Type", "text/plain")
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
+class _PageRedirects(urllib.request.HTTPRedirectHandler):
     """Follows no redirect: the address it would lead to was never vetted."""
 
     def redirect_request(self, *_: object) -> None:

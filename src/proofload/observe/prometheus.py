@@ -12,7 +12,7 @@ from typing import Any
 from proofload.core.clock import Clock
 from proofload.core.errors import ToolError
 from proofload.core.units import NS_PER_SECOND, parse_duration_ns
-from proofload.observe.side_channel import Answer, UnreachableError, call
+from proofload.observe.side_channel import HttpAnswer, UnreachableError, call
 from proofload.plan.masking import masked_text
 from proofload.record.ledger import Reading, Sample
 
@@ -169,7 +169,7 @@ def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def _data(answer: Answer, told: str) -> Any:
+def _data(answer: HttpAnswer, told: str) -> Any:
     try:
         content = answer.json()
     except UnreachableError as error:

@@ -25,7 +25,7 @@ class UnreachableError(ToolError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """What a server answered, whatever the status."""
 
     status: int
@@ -59,7 +59,7 @@ async def call(
     headers: Mapping[str, str] | None = None,
     form: Mapping[str, str] | None = None,
     timeout_s: float = 5.0,
-) -> Answer:
+) -> HttpAnswer:
     """Return the answer of a server; `form` is sent as a query, or as the body of a POST.
 
     User name and password in the URL become basic authentication. Raises UnreachableError.
@@ -94,7 +94,7 @@ def without_credentials(url: str) -> tuple[str, str]:
     return bare, "Basic " + base64.b64encode(credentials.encode()).decode()
 
 
-def _exchange(method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float) -> Answer:
+def _exchange(method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float) -> HttpAnswer:
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"got {url!r}, expected an http or https URL")
     request = urllib.request.Request(url, body, dict(headers), method=method)  # noqa: S310 -- the scheme was checked
@@ -107,8 +107,8 @@ def _exchange(method: str, url: str, body: bytes | None, headers: Mapping[str, s
             return _answer(error.code, error.headers, error.read(_LIMIT_BYTES))
 
 
-def _answer(status: int, headers: Any, body: bytes) -> Answer:
-    return Answer(status, {name.lower(): value for name, value in headers.items()}, body)
+def _answer(status: int, headers: Any, body: bytes) -> HttpAnswer:
+    return HttpAnswer(status, {name.lower(): value for name, value in headers.items()}, body)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -21,7 +21,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class CaseText:
     """What the catalogue says of a case, for who reads its verdict."""
 
     purpose: str = ""
@@ -43,7 +43,7 @@ class Story:
     again: tuple[str, ...] = ()
     """Commands that repeat the run, or its judging."""
     links: Mapping[str, tuple[Link, ...]] = field(default_factory=dict)
-    told: Mapping[str, Told] = field(default_factory=dict)
+    told: Mapping[str, CaseText] = field(default_factory=dict)
     before: Remembered | None = None
     """The run that this one is compared with, where there is one; and this one as `now`."""
     now: Remembered | None = None

@@ -12,7 +12,7 @@ from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Verdict
 from proofload.record.bundle import Bundle
 from proofload.report.charts.schedule import Phase, Turn
-from proofload.report.report_data import Link, Story, Told
+from proofload.report.report_data import CaseText, Link, Story
 from proofload.report.result import CaseInfo, RunResult
 from proofload.suite import case_record as files
 from proofload.suite.case_record import Dossier
@@ -145,6 +145,6 @@ def _links(bundle: Bundle, evidence: Mapping[str, Evidence], report_at: Path) ->
     return {**found, "": whole}
 
 
-def _told(case: str) -> Told:
+def _told(case: str) -> CaseText:
     known = CATALOGUE[case]
-    return Told(known.purpose, known.sends, known.passes_when, known.read_fail)
+    return CaseText(known.purpose, known.sends, known.passes_when, known.read_fail)

@@ -8,7 +8,7 @@ from typing import Any
 
 from proofload.core.errors import ToolError
 from proofload.core.units import NS_PER_MS
-from proofload.observe.side_channel import Answer, call
+from proofload.observe.side_channel import HttpAnswer, call
 from proofload.plan.masking import masked_text
 
 
@@ -40,7 +40,7 @@ class Grafana:
         told = answer.json()
         return self.told.rstrip("/") + str(told.get("url", "")) if isinstance(told, dict) else self.told
 
-    async def _post(self, path: str, content: Mapping[str, Any]) -> Answer:
+    async def _post(self, path: str, content: Mapping[str, Any]) -> HttpAnswer:
         answer = await call("POST", self._url + path, body=json.dumps(content).encode(), headers=self._headers)
         if not answer.ok:
             raise ToolError(f"{self.told}{path}: {answer.told}")

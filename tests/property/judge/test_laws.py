@@ -17,7 +17,7 @@ from proofload.core.seeds import stream
 from proofload.judge.audit import AuditEvidence, expect, judge_audit
 from proofload.judge.delivery import judge_delivery
 from proofload.judge.latency import judge_latency, percentile_ns
-from proofload.judge.lock import Account, judge_lock
+from proofload.judge.lock import AccountBalance, judge_lock
 from proofload.judge.reconcile import Foreign, judge_metrics
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import LatencyPolicy
@@ -77,7 +77,7 @@ def test_the_zero_of_time_and_the_names_of_users_mean_nothing_to_the_lock_judge(
         for one in world.history
     )
     world.movements = [replace(one, user=f"x{one.user}") for one in world.movements]
-    world.accounts = [Account(f"x{one.user}", one.first, one.final, one.final_row) for one in world.accounts]
+    world.accounts = [AccountBalance(f"x{one.user}", one.first, one.final, one.final_row) for one in world.accounts]
     assert outcomes(lock_findings(world)) == outcomes(before)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from tests.prove.breaker.breakers import DEFECTS, MS, SCENARIOS, SECOND, TRIAL_NS, HonestBreaker, simulate
 
 from proofload.core.seeds import stream
-from proofload.judge.breaker import OPENING, RECOVERY, Hits, Stage, judge_breaker
+from proofload.judge.breaker import OPENING, RECOVERY, BackendHits, CircuitContext, judge_breaker
 from proofload.judge.verdict import Outcome
 from proofload.plan.policies import CircuitBreakerPolicy
 from proofload.record.exchange import Ending
@@ -31,8 +31,8 @@ SHOWN_BY = {
 
 def judged(world, open_ns, expect=(*OPENING, *RECOVERY)):
     policy = CircuitBreakerPolicy(service="orders", operation="buy", open_for=f"{open_ns}ns")
-    hits = (Hits(0, 1 << 60, world.hits, world.hits),)
-    stage = Stage(policy, world.history, world.spans, hits, trial_ns=TRIAL_NS)
+    hits = (BackendHits(0, 1 << 60, world.hits, world.hits),)
+    stage = CircuitContext(policy, world.history, world.spans, hits, trial_ns=TRIAL_NS)
     return judge_breaker(stage, np.arange(len(world.history)), expect=expect)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from proofload.core.seeds import stream
 from proofload.judge.linearizable import search
-from proofload.judge.linearizable.search import Answer
-from proofload.judge.models.model import FOREVER_NS, UNKNOWN, Operation
+from proofload.judge.linearizable.search import SearchResult
+from proofload.judge.models.model import FOREVER_NS, UNKNOWN, ModelOperation
 from proofload.judge.models.register import Register
 
 DEFECTS = ("stale_read", "lost_write", "cas_in_two_steps", "dirty_read")
@@ -44,8 +44,8 @@ def simulate(seed, defect="", count=60, processes=5):
             value = argument if call == "write" else argument[1]
             old_values.append(value)
         answer = result if told else UNKNOWN
-        seen.append(Operation(row, process, call, argument, answer, begin, end if told else FOREVER_NS, told))
-        true.append(Operation(row, process, call, argument, answer, effect, effect if told else FOREVER_NS, told))
+        seen.append(ModelOperation(row, process, call, argument, answer, begin, end if told else FOREVER_NS, told))
+        true.append(ModelOperation(row, process, call, argument, answer, effect, effect if told else FOREVER_NS, told))
     return seen, true
 
 
@@ -76,8 +76,8 @@ def could_be_told(true):
 
 
 def accused(operations):
-    return search(operations, Register(), budget=200_000).answer is Answer.NOT_LINEARIZABLE
+    return search(operations, Register(), budget=200_000).answer is SearchResult.NOT_LINEARIZABLE
 
 
 def undecided(operations):
-    return search(operations, Register(), budget=200_000).answer is Answer.UNDECIDED
+    return search(operations, Register(), budget=200_000).answer is SearchResult.UNDECIDED

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from proofload.core.seeds import stream
-from proofload.judge.lock import Account, Movement
+from proofload.judge.lock import AccountBalance, Movement
 from proofload.plan.policies import LockPolicy
 from proofload.record.exchange import Ending, Exchange, Fault
 from proofload.record.history import History
@@ -278,7 +278,7 @@ def simulate(seed, bank=Bank, bursts=5):
     accounts = []
     for user in users:
         row = len(exchanges)
-        accounts.append(Account(user, 50, system.balances[user], row))
+        accounts.append(AccountBalance(user, 50, system.balances[user], row))
         times = (last, last, last + MS, last + MS)
         exchanges.append(Exchange(row, "b", "balance", 0, "", row, *times, Ending.ANSWERED, Fault.NONE, 200, 1, 1, ""))
     return World(History.of(exchanges), movements, accounts, groups, requests)

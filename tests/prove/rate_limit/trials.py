@@ -18,7 +18,7 @@ from tests.prove.rate_limit.worlds import ANCHOR, MS, PATTERNS, SECOND, simulate
 
 from proofload.core.seeds import stream
 from proofload.judge.rate_limit import (
-    Scene,
+    RateLimitContext,
     judge_admission,
     judge_headers,
     judge_isolation,
@@ -42,7 +42,7 @@ def policy_for(model, limit, window_ns, burst):
 
 
 def judged(world, policy, **scene):
-    on, rows = Scene(policy, world.history, ANCHOR, **scene), np.arange(len(world.history))
+    on, rows = RateLimitContext(policy, world.history, ANCHOR, **scene), np.arange(len(world.history))
     return [
         *judge_admission(on, rows),
         *judge_headers(on, rows),

@@ -12,7 +12,7 @@ from proofload.cases.accounts import Account
 from proofload.cases.context import Lab
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import Answer, User
-from proofload.judge.breaker import Stage
+from proofload.judge.breaker import CircuitContext
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import CircuitBreakerPolicy
@@ -141,11 +141,11 @@ def unsettled(evidence: Evidence) -> list[Finding]:
     return [Finding("cb.not_settled", Outcome.INCONCLUSIVE, says)]
 
 
-def stage_of(policy: CircuitBreakerPolicy, history: History, *parts: Evidence) -> Stage:
+def stage_of(policy: CircuitBreakerPolicy, history: History, *parts: Evidence) -> CircuitContext:
     """Return the stage for the judges of a circuit: the history, and every fault of its service in these parts."""
     edges = [edge for part in parts for edge in part.edges]
     ours = tuple(span for span in spans(edges) if span.service == policy.service)
-    return Stage(policy, history, ours)
+    return CircuitContext(policy, history, ours)
 
 
 def calls_in(history: History, *prefixes: str, operation: str | None = None) -> Sequence[int]:

@@ -19,7 +19,7 @@ from proofload.cases.latency.load_levels import reads
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import Answer, User
 from proofload.judge.evidence import Evidence
-from proofload.judge.rate_limit import Scene, judge_admission
+from proofload.judge.rate_limit import RateLimitContext, judge_admission
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.target import Target
 from proofload.plan.workload import Script
@@ -147,7 +147,7 @@ def judge_together(evidence: Evidence) -> list[Finding]:
     limit = gateway_limit(evidence.target)
     assert limit is not None
     polite, beyond, logins = (rows_of(evidence, step) for step in ("working", "beyond", "log in"))
-    scene = Scene(limit, evidence.history, evidence.anchor)
+    scene = RateLimitContext(limit, evidence.history, evidence.anchor)
     rows = np.concatenate([polite, logins])
     served = int(np.count_nonzero(_good(evidence, rows)))
     says = f"{served} of {len(rows)} requests of polite users to every service were served"

@@ -22,9 +22,9 @@ from proofload.cases.context import Lab
 from proofload.cases.declared_limits import allowance, gateway_limit
 from proofload.cases.evidence_rows import delivered, rows_of
 from proofload.drive.user import User
-from proofload.judge.breaker import Kind, Stage, calls_of, judge_never_trips
+from proofload.judge.breaker import CallKind, CircuitContext, calls_of, judge_never_trips
 from proofload.judge.evidence import Evidence
-from proofload.judge.rate_limit import Scene, judge_admission
+from proofload.judge.rate_limit import RateLimitContext, judge_admission
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import CircuitBreakerPolicy, LockPolicy, RateLimitPolicy
 from proofload.plan.target import Target
@@ -90,7 +90,7 @@ def judge_rejections(evidence: Evidence) -> list[Finding]:
     status = evidence.history.numbers("status")[list(rows)] if rows else np.empty(0, dtype=np.int64)
     seen = int(np.count_nonzero(status == limit.status))
     told = held(REJECTED, f"{seen} requests were rejected", examined=seen, needed=2 * policy.failures)
-    return delivered(evidence, [*judge_never_trips(Stage(policy, evidence.history), rows, "rejections"), told])
+    return delivered(evidence, [*judge_never_trips(CircuitContext(policy, evidence.history), rows, "rejections"), told])
 
 
 def _locked(target: Target) -> tuple[LockPolicy, CircuitBreakerPolicy] | None:
@@ -134,8 +134,8 @@ def judge_contention(evidence: Evidence) -> list[Finding]:
     assert found is not None
     _, circuit = found
     rows = calls_in(evidence.history, f"{evidence.case}/contending", f"{evidence.case}/then another")
-    stage = Stage(circuit, evidence.history)
-    neutral = calls_of(stage, rows).of(Kind.NEUTRAL) if rows else np.zeros(0, dtype=np.bool_)
+    stage = CircuitContext(circuit, evidence.history)
+    neutral = calls_of(stage, rows).of(CallKind.NEUTRAL) if rows else np.zeros(0, dtype=np.bool_)
     seen = int(np.count_nonzero(neutral))
     told = held(CONTENDED, f"{seen} operations met a held lock", examined=seen, needed=2 * circuit.failures)
     return delivered(evidence, [*judge_never_trips(stage, rows, "contention"), told])
@@ -188,10 +188,12 @@ def judge_open(evidence: Evidence) -> list[Finding]:
     assert limit is not None
     stage = stage_of(policy, evidence.history, evidence)
     rows = rows_of(evidence, "open")
-    rejected = calls_of(stage, rows).of(Kind.REJECTED) if len(rows) else np.zeros(0, dtype=np.bool_)
+    rejected = calls_of(stage, rows).of(CallKind.REJECTED) if len(rows) else np.zeros(0, dtype=np.bool_)
     seen = int(np.count_nonzero(rejected))
     told = held(SEEN_OPEN, f"{seen} calls met the open circuit", examined=seen, needed=limit.limit // 2)
-    scene = Scene(limit, evidence.history, evidence.anchor, admitted_statuses=frozenset({policy.status_when_open}))
+    scene = RateLimitContext(
+        limit, evidence.history, evidence.anchor, admitted_statuses=frozenset({policy.status_when_open})
+    )
     admitted = judge_admission(scene, rows) if seen else []
     pages = {label: [f"{label} {i}" for i in range(_LOOKS)] for label in ("served", "open")}
     own = [_opening(evidence, seen), *_gauge(evidence, policy, seen, "gateway", pages)]

@@ -13,7 +13,7 @@ from proofload.cases.evidence_rows import delivered, rows_of
 from proofload.cases.short_window import in_time
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
-from proofload.judge.rate_limit import Scene, judge_admission, judge_isolation
+from proofload.judge.rate_limit import RateLimitContext, judge_admission, judge_isolation
 from proofload.judge.verdict import Finding, held
 from proofload.plan.policies import RateLimitPolicy
 from proofload.plan.target import Target
@@ -76,7 +76,7 @@ def judge_failures(evidence: Evidence) -> list[Finding]:
     """TC-INT-001: failing requests count against the limit like any others."""
     policy = _limit(evidence.target)
     rows = rows_of(evidence, "failing")
-    scene = Scene(policy, evidence.history, evidence.anchor, admitted_statuses=_WRONG)
+    scene = RateLimitContext(policy, evidence.history, evidence.anchor, admitted_statuses=_WRONG)
     status = evidence.history.numbers("status")[rows]
     failed = int(np.count_nonzero(np.isin(status, sorted(_WRONG))))
     told = held(FAILED, f"{failed} requests failed behind the limiter", examined=failed, needed=policy.limit // 2)
@@ -145,7 +145,7 @@ def judge_forged(evidence: Evidence) -> list[Finding]:
     """TC-INT-007: what a stranger sends in a user's name is refused, and costs that user nothing."""
     policy = _limit(evidence.target)
     forged, own = rows_of(evidence, "forged"), rows_of(evidence, "own")
-    scene = Scene(policy, evidence.history, evidence.anchor, admitted_statuses=frozenset({401, 403}))
+    scene = RateLimitContext(policy, evidence.history, evidence.anchor, admitted_statuses=frozenset({401, 403}))
     found = judge_admission(scene, own, needed=max(1, policy.limit // 2))
     wanted = [one for one in found if one.rule == "rl.wrongful_rejection"]
     status = evidence.history.numbers("status")[forged]

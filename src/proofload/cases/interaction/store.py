@@ -11,7 +11,7 @@ from proofload.cases.interaction.circuits import once
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
-from proofload.judge.rate_limit import Scene, judge_admission, judge_store_down
+from proofload.judge.rate_limit import RateLimitContext, judge_admission, judge_store_down
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import LockPolicy
 from proofload.plan.target import Target
@@ -81,7 +81,7 @@ def judge_store(evidence: Evidence) -> list[Finding]:
     policy = gateway_limit(evidence.target)
     assert policy is not None
     down = [span for span in spans(evidence.edges) if span.service == STORE]
-    scene = Scene(policy, evidence.history, evidence.anchor)
+    scene = RateLimitContext(policy, evidence.history, evidence.anchor)
     found = judge_store_down(scene, rows_of(evidence, "during"), down)
     if not all(span.mended for span in down):
         return delivered(evidence, found)

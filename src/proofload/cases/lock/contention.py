@@ -16,7 +16,7 @@ from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
-from proofload.judge.lock import Account, Movement, judge_lock
+from proofload.judge.lock import AccountBalance, Movement, judge_lock
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import LockPolicy
 from proofload.plan.target import Target
@@ -163,7 +163,7 @@ def _judge_user(evidence: Evidence, policy: LockPolicy, step: str) -> list[Findi
 def _judge_strangers(evidence: Evidence, policy: LockPolicy) -> list[Finding]:
     """Judge the users who acted at once, each with its own balance, as one history of several keys."""
     movements: list[Movement] = []
-    accounts: list[Account] = []
+    accounts: list[AccountBalance] = []
     burst = sorted(_of_steps(evidence, f"{policy.name} strangers", exact=True), key=lambda one: one.user)
     for i in range(_STRANGERS):
         step = f"{policy.name} stranger {i}"
@@ -183,14 +183,14 @@ def _judge_strangers(evidence: Evidence, policy: LockPolicy) -> list[Finding]:
 
 def _account(
     policy: LockPolicy, name: str, step: str, exchanges: Sequence[Exchange], evidence: Evidence
-) -> Account | None:
+) -> AccountBalance | None:
     told: dict[str, tuple[int, int]] = {}
     for one in exchanges:
         value = number_in(one.body, policy.balance_field)
         if value is not None:
             told[one.workload.removeprefix(f"{evidence.case}/")] = (value, one.row)
     first, last = told.get(f"{step} first"), told.get(f"{step} last")
-    return Account(name, first[0], last[0], last[1]) if first and last else None
+    return AccountBalance(name, first[0], last[0], last[1]) if first and last else None
 
 
 def _movements(evidence: Evidence, name: str, exchanges: Sequence[Exchange], step: str) -> Iterator[Movement]:

@@ -17,7 +17,7 @@ from proofload.cases.lock.contention import number_in, once, reckoned
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
-from proofload.judge.lock import Account, Movement, judge_lock
+from proofload.judge.lock import AccountBalance, Movement, judge_lock
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import LockPolicy
 from proofload.plan.target import Target
@@ -198,14 +198,14 @@ def _judged(evidence: Evidence, prefixes: Sequence[str], told: frozenset[str]) -
     by_user: dict[str, list[Exchange]] = {}
     for name, exchange in _by_user(evidence, steps):
         by_user.setdefault(name, []).append(exchange)
-    accounts: list[Account] = []
+    accounts: list[AccountBalance] = []
     movements: list[Movement] = []
     for name, exchanges in by_user.items():
         exchanges.sort(key=lambda one: one.sent_ns)
         reads = [one for one in exchanges if one.operation == policy.balance]
         reading = [(one, value) for one in reads if (value := number_in(one.body, policy.balance_field)) is not None]
         if len(reading) >= 2:
-            accounts.append(Account(name, reading[0][1], reading[-1][1], reading[-1][0].row))
+            accounts.append(AccountBalance(name, reading[0][1], reading[-1][1], reading[-1][0].row))
             movements += _movements(evidence.target, name, exchanges)
     if len(accounts) < len(by_user) or not accounts:
         says = f"the balance of {len(by_user) - len(accounts)} of {len(by_user)} users was not read before and after"

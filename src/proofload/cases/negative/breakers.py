@@ -22,7 +22,7 @@ from proofload.cases.circuit_breaker.independence import APART, healthy_policies
 from proofload.cases.context import Lab
 from proofload.cases.evidence_rows import delivered
 from proofload.drive.user import User
-from proofload.judge.breaker import Kind, Stage, calls_of, judge_never_trips
+from proofload.judge.breaker import CallKind, CircuitContext, calls_of, judge_never_trips
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Finding, held
 from proofload.plan.policies import CircuitBreakerPolicy
@@ -68,9 +68,9 @@ def judge_client_errors(evidence: Evidence) -> list[Finding]:
         return doubt
     policy = _erring(evidence.target)
     assert policy is not None
-    stage = Stage(policy, evidence.history)
+    stage = CircuitContext(policy, evidence.history)
     rows = calls_in(evidence.history, f"{evidence.case}/4xx", f"{evidence.case}/then well")
-    seen = _count(stage, rows, Kind.NEUTRAL)
+    seen = _count(stage, rows, CallKind.NEUTRAL)
     told = held(CLIENT_ERRORS, f"{seen} answers were 4xx", examined=seen, needed=2 * policy.failures)
     return delivered(evidence, [*judge_never_trips(stage, rows, "4xx answers"), told])
 
@@ -106,7 +106,7 @@ def judge_failures_apart(evidence: Evidence) -> list[Finding]:
     stage = stage_of(policy, evidence.history, evidence)
     rows = calls_in(evidence.history, f"{evidence.case}/failing", f"{evidence.case}/well")
     calls = calls_of(stage, rows)
-    failed = int(np.count_nonzero(calls.demanded & calls.of(Kind.FAILURE)))
+    failed = int(np.count_nonzero(calls.demanded & calls.of(CallKind.FAILURE)))
     told = held(
         FAILURES_APART,
         f"{failed} calls failed while the service was proven to be down",
@@ -152,6 +152,6 @@ def _wrong(policy: CircuitBreakerPolicy, count: int) -> Script:
     return script
 
 
-def _count(stage: Stage, rows: Sequence[int], *kinds: Kind) -> int:
+def _count(stage: CircuitContext, rows: Sequence[int], *kinds: CallKind) -> int:
     calls = calls_of(stage, rows)
     return int(np.count_nonzero(calls.of(*kinds)))

@@ -14,7 +14,7 @@ from proofload.cases.rate_limit.judging import evasion
 from proofload.cases.short_window import in_time
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
-from proofload.judge.rate_limit import Scene, judge_admission, judge_isolation
+from proofload.judge.rate_limit import RateLimitContext, judge_admission, judge_isolation
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import RateLimitPolicy
 from proofload.plan.target import Target
@@ -58,9 +58,9 @@ def limit_of(target: Target) -> RateLimitPolicy:
     return policy
 
 
-def scene_of(evidence: Evidence) -> Scene:
+def scene_of(evidence: Evidence) -> RateLimitContext:
     """Return the scene for the judges of the gateway's limit."""
-    return Scene(limit_of(evidence.target), evidence.history, evidence.anchor)
+    return RateLimitContext(limit_of(evidence.target), evidence.history, evidence.anchor)
 
 
 def at_once(policy: RateLimitPolicy) -> int:
@@ -161,7 +161,7 @@ def judge_forged(evidence: Evidence) -> list[Finding]:
     return delivered(evidence, [*findings, *_wrongful(scene, victim, at_once(scene.policy))])
 
 
-def _wrongful(scene: Scene, rows: NDArray[np.int64], needed: int) -> list[Finding]:
+def _wrongful(scene: RateLimitContext, rows: NDArray[np.int64], needed: int) -> list[Finding]:
     """Return whether any of the rows was rejected though its client had not used up its limit."""
     return [one for one in judge_admission(scene, rows, needed=needed) if one.rule == _WRONGFUL]
 

@@ -12,7 +12,7 @@ from proofload.core.units import format_duration
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.rate_limit import (
-    Scene,
+    RateLimitContext,
     judge_admission,
     judge_backend_hits,
     judge_evasion,
@@ -69,7 +69,7 @@ def judge_header_truth(evidence: Evidence) -> list[Finding]:
     return [*rest_on(findings, delivered), *delivered]
 
 
-def _within_limit(evidence: Evidence, scene: Scene, rows: Rows) -> Rows:
+def _within_limit(evidence: Evidence, scene: RateLimitContext, rows: Rows) -> Rows:
     """Return `rows` without what was admitted beyond the limit: that is TC-RL-001's matter, and no header fits it."""
     if is_bucket(scene.policy):
         return rows
@@ -85,10 +85,10 @@ def _delivered(evidence: Evidence) -> list[Finding]:
     return [finding for finding in judge_delivery(evidence.history) if finding.rule != "delivery.send_lag"]
 
 
-def _scene(evidence: Evidence) -> Scene:
+def _scene(evidence: Evidence) -> RateLimitContext:
     policy = gateway_limit(evidence.target)
     assert policy is not None
-    return Scene(policy, evidence.history, evidence.anchor)
+    return RateLimitContext(policy, evidence.history, evidence.anchor)
 
 
 def _rows(evidence: Evidence, *steps: str, but: str = "") -> Rows:
@@ -99,7 +99,7 @@ def _rows(evidence: Evidence, *steps: str, but: str = "") -> Rows:
     return evidence.history.of_workloads(*wanted)
 
 
-def evasion(scene: Scene, varied: Rows, spent: Rows, what: str) -> list[Finding]:
+def evasion(scene: RateLimitContext, varied: Rows, spent: Rows, what: str) -> list[Finding]:
     """Return whether a client that had used up its limit by the rows `spent` got anything more by varying `what`."""
     if not len(varied):
         return []
@@ -124,7 +124,7 @@ def evasion(scene: Scene, varied: Rows, spent: Rows, what: str) -> list[Finding]
     return findings
 
 
-def _attempted(evidence: Evidence, scene: Scene) -> Finding:
+def _attempted(evidence: Evidence, scene: RateLimitContext) -> Finding:
     """Return whether more than the limit was really tried, one by one: what a broken limiter would need to show."""
     tried = len(_rows(evidence, "sequence"))
     return held(
@@ -135,7 +135,7 @@ def _attempted(evidence: Evidence, scene: Scene) -> Finding:
     )
 
 
-def _kept_trying(evidence: Evidence, scene: Scene) -> list[Finding]:
+def _kept_trying(evidence: Evidence, scene: RateLimitContext) -> list[Finding]:
     """Return whether it was seen that rejected requests do not prolong the window: only soon after one can that show.
 
     Whether the requests after the window were rightly answered is the matter of `rl.wrongful_rejection`.
@@ -154,7 +154,7 @@ def _kept_trying(evidence: Evidence, scene: Scene) -> list[Finding]:
     return [held("rl.kept_trying", says, examined=len(soon))]
 
 
-def _speed(evidence: Evidence, scene: Scene) -> list[Finding]:
+def _speed(evidence: Evidence, scene: RateLimitContext) -> list[Finding]:
     """Return whether one rejection after the other came quickly, as far as our own machine was quick meanwhile."""
     findings = judge_rejection_speed(scene, _rows(evidence, "sequence", *_EVASIONS), quick_ns=_QUICK_NS, needed=10)
     late = max((one.loop_lag.p99_ns for one in evidence.deliveries), default=0)
@@ -164,7 +164,7 @@ def _speed(evidence: Evidence, scene: Scene) -> list[Finding]:
     return findings
 
 
-def _backend(evidence: Evidence, scene: Scene) -> list[Finding]:
+def _backend(evidence: Evidence, scene: RateLimitContext) -> list[Finding]:
     """Return whether what the service behind the gateway counted agrees with what was admitted."""
     probe = evidence.target.operations[scene.policy.probe]
     service = evidence.target.services.get(probe.service or "")

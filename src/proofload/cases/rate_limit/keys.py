@@ -14,7 +14,7 @@ from proofload.cases.evidence_rows import delivered, rows_of, steps_of
 from proofload.cases.rate_limit.driving import missing as missing_limit
 from proofload.cases.short_window import in_time
 from proofload.judge.evidence import Evidence
-from proofload.judge.rate_limit import Scene, judge_admission, judge_isolation
+from proofload.judge.rate_limit import RateLimitContext, judge_admission, judge_isolation
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import RateLimitPolicy
 from proofload.plan.target import Target
@@ -80,7 +80,7 @@ def judge_services(evidence: Evidence) -> list[Finding]:
     """TC-RL-003: exactly each service's own limit, for each client, and nothing of it for another service."""
     findings: list[Finding] = []
     for policy in service_limits(evidence.target):
-        scene = Scene(policy, evidence.history, evidence.anchor)
+        scene = RateLimitContext(policy, evidence.history, evidence.anchor)
         limited = rows_of(evidence, *(f"{policy.name} {step}" for step in ("own", "burst", "quiet")))
         found = [*judge_admission(scene, limited), *judge_isolation(scene, limited), *_spared(evidence, policy)]
         findings += [replace(one, says=f"{policy.name}: {one.says}") for one in found]
@@ -148,7 +148,7 @@ def judge_clients(evidence: Evidence) -> list[Finding]:
     """TC-RL-004: each of the clients got exactly its own limit."""
     policy = gateway_limit(evidence.target)
     assert policy is not None
-    scene = Scene(policy, evidence.history, evidence.anchor)
+    scene = RateLimitContext(policy, evidence.history, evidence.anchor)
     rows = rows_of(evidence, *steps_of(evidence))
     findings = [*judge_admission(scene, rows), *judge_isolation(scene, rows)]
     sources = evidence.history.frame["source"].to_physical().to_numpy()[rows]

@@ -40,7 +40,7 @@ _BOUNDS = DeliveryBounds(send_lag_p99_ns=NS_PER_SECOND // 4)
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class HungService:
     """Who hangs, by which operation it is called, and the operations of the services that are well."""
 
     victim: str
@@ -49,7 +49,7 @@ class Scene:
     """Service and operation."""
 
 
-def scene(target: Target) -> Scene | None:
+def scene(target: Target) -> HungService | None:
     """Return the scene that a target allows; the service on which most others depend is the one to hang."""
     reads: dict[str, str] = {}
     for name, one in sorted(target.operations.items()):
@@ -64,7 +64,7 @@ def scene(target: Target) -> Scene | None:
     if not able:
         return None
     victim = max(able, key=lambda name: (depended.count(name), name))
-    return Scene(victim, reads[victim], tuple((name, read) for name, read in reads.items() if name != victim))
+    return HungService(victim, reads[victim], tuple((name, read) for name, read in reads.items() if name != victim))
 
 
 def missing_company(target: Target) -> str:
@@ -116,7 +116,7 @@ async def drive_company(lab: Lab) -> None:
     await _well_again(lab, here, accounts[0])
 
 
-def _company(lab: Lab, here: Scene, accounts: Sequence[Account], step: str, for_ns: int) -> list[ConstantRate]:
+def _company(lab: Lab, here: HungService, accounts: Sequence[Account], step: str, for_ns: int) -> list[ConstantRate]:
     each = math.ceil(_COMPANY_PER_SECOND * for_ns / NS_PER_SECOND)
     return [
         ConstantRate(
@@ -151,7 +151,7 @@ async def drive_giving_up(lab: Lab) -> None:
     await _well_again(lab, here, accounts[0])
 
 
-async def _well_again(lab: Lab, here: Scene, account: Account) -> None:
+async def _well_again(lab: Lab, here: HungService, account: Account) -> None:
     """Wait until the service is served again: whoever comes next shall find its circuit closed."""
     open_ns = max((one.open_for for one in lab.target.policies.circuit_breaker), default=60 * NS_PER_SECOND)
     until_ns = lab.clock.now_ns() + open_ns + _LOST_NS
@@ -194,11 +194,11 @@ def _punctual(delivered: Sequence[Finding]) -> bool:
     return not any(one.rule == "delivery.send_lag" and one.outcome.name == "INCONCLUSIVE" for one in delivered)
 
 
-def _span(evidence: Evidence, here: Scene) -> FaultSpan | None:
+def _span(evidence: Evidence, here: HungService) -> FaultSpan | None:
     return next((span for span in spans(evidence.edges) if span.service == here.victim), None)
 
 
-def _scene(target: Target) -> Scene:
+def _scene(target: Target) -> HungService:
     found = scene(target)
     assert found is not None
     return found

@@ -19,7 +19,7 @@ from proofload.drive.distributed.clock_sync import Offset, Shipment
 from proofload.drive.distributed.spawn import Generator, Places, ThisMachine
 from proofload.drive.engine import VettedOnly, loopback_only, vetted_addresses
 from proofload.drive.http.endpoint import Endpoint
-from proofload.drive.measure import Account, RunnerReport, asked_per_second, generator_of
+from proofload.drive.measure import DeliveryParts, RunnerReport, asked_per_second, generator_of
 from proofload.drive.rows import Rows
 from proofload.drive.stats import Progress, Standing, Stats
 from proofload.plan import workload as plan
@@ -49,7 +49,7 @@ class _Member:
         self.ready = False
         self.at_barrier: set[str] = set()
         self.standing: Standing | None = None
-        self.account: Account | None = None
+        self.account: DeliveryParts | None = None
         self.side: dict[str, Any] | None = None
         self.error: ProofloadError | None = None
         self.died = ""
@@ -185,13 +185,13 @@ class Fleet:
             for part in self._rows(member).parts():
                 yield member.clock.here(part) if member.generator.own_clock else part
 
-    def account(self) -> Account:
+    def account(self) -> DeliveryParts:
         """Return everything that the delivery is made from, of those that died as well."""
         accounts = [
             (member.account or self._account_of_the_dead(member)).moved(-member.clock.offset_ns)
             for member in self._members
         ]
-        return Account.merged(accounts, tuple(self._reasons), stopped=self._stopped)
+        return DeliveryParts.merged(accounts, tuple(self._reasons), stopped=self._stopped)
 
     def delivery(self) -> Delivery:
         """Return what the generators think of their work, and what became of those that died."""
@@ -231,7 +231,7 @@ class Fleet:
     async def _launch(self, number: int) -> _Member:
         folder = self._folder / f"generator-{number:03d}"
         folder.mkdir()
-        order = generator.Order(
+        order = generator.GeneratorOrder(
             self.endpoint, self.operations, self._options(number), self._workloads, number, self.processes, folder
         )
         return _Member(number, await self._places.start(order), folder)
@@ -351,7 +351,7 @@ class Fleet:
         }
         return Rows.adopt(keep, str(self._options(member.number)["id_prefix"]), member.folder, side)
 
-    def _account_of_the_dead(self, member: _Member) -> Account:
+    def _account_of_the_dead(self, member: _Member) -> DeliveryParts:
         stats = Stats()
         rows = self._rows(member)
         for table in rows.tables():
@@ -362,7 +362,7 @@ class Fleet:
         )
         unmade = sum(report.unmade for report in reports)
         lost = f"1 of {self.processes} generators, {unmade:,} requests of the plan never begun"
-        return Account(
+        return DeliveryParts(
             stats,
             reports,
             (generator_of(member.number, rows.made, 0, 0, wall_ns, stats, member.died),),

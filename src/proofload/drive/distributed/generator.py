@@ -28,7 +28,7 @@ _TELL_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class GeneratorOrder:
     """Everything that a generator needs to know."""
 
     endpoint: Endpoint
@@ -42,7 +42,7 @@ class Order:
     """It runs on another machine: rows are shipped while they are made, and its own address is told with them."""
 
 
-def main(pipe: Pipe, order: Order) -> None:
+def main(pipe: Pipe, order: GeneratorOrder) -> None:
     """Run the order to its end, or until the parent says stop or is gone."""
     # The parent decides what an interrupt means, for all of its generators together.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -51,7 +51,7 @@ def main(pipe: Pipe, order: Order) -> None:
 
 
 class _Generator:
-    def __init__(self, pipe: Pipe, order: Order) -> None:
+    def __init__(self, pipe: Pipe, order: GeneratorOrder) -> None:
         self._pipe = pipe
         self._order = order
         self._start: asyncio.Future[int]
@@ -152,7 +152,7 @@ class _Generator:
         self._engine.stop(at_once=at_once)
 
 
-def _from_here(order: Order) -> tuple[str, tuple[AnyWorkload, ...]]:
+def _from_here(order: GeneratorOrder) -> tuple[str, tuple[AnyWorkload, ...]]:
     """Return the address that this machine reaches the target from, and the workloads with it where they name none."""
     family = socket.AF_INET6 if ":" in order.endpoint.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from proofload.core.errors import ToolError
 from proofload.drive.distributed import generator
-from proofload.drive.distributed.generator import Order
+from proofload.drive.distributed.generator import GeneratorOrder
 
 _LAST_WORDS_S = 2.0
 
@@ -49,7 +49,7 @@ class Generator(Protocol):
 class Places(Protocol):
     """Somewhere generators can be started."""
 
-    async def start(self, order: Order) -> Generator:
+    async def start(self, order: GeneratorOrder) -> Generator:
         """Start a generator. Raises ToolError where that can't be done."""
         ...
 
@@ -64,7 +64,7 @@ class ThisMachine:
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("spawn")
 
-    async def start(self, order: Order) -> Generator:
+    async def start(self, order: GeneratorOrder) -> Generator:
         """Start a process."""
         ours, theirs = self._context.Pipe()
         try:

@@ -19,7 +19,7 @@ from proofload.core.units import NS_PER_SECOND
 from proofload.drive.engine import Engine
 from proofload.drive.http.endpoint import TlsSettings
 from proofload.drive.k6.process import K6Process
-from proofload.drive.k6.results import Request, row_of, wall_ns
+from proofload.drive.k6.results import K6Request, row_of, wall_ns
 from proofload.drive.k6.scripts import ANSWER, grace_ns, to_script
 from proofload.drive.measure import RunnerReport
 from proofload.plan import workload as plan
@@ -204,19 +204,19 @@ def _most(workload: AnyWorkload, rate: int | None) -> int:
 
 
 @dataclass(slots=True)
-class _Told:
+class _K6Points:
     """What the points of one request tell."""
 
-    request: Request
+    request: K6Request
     request_id: str
     user: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
 
 
-def _read(path: Path) -> Iterator[_Told]:
+def _read(path: Path) -> Iterator[_K6Points]:
     """Yield every request of a run; a last line that k6 did not finish is passed over, and its request with it."""
-    told: dict[str, _Told] = {}
+    told: dict[str, _K6Points] = {}
     with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8") as lines:
         for line in lines:
             try:
@@ -235,7 +235,7 @@ def _read(path: Path) -> Iterator[_Told]:
                     one.body = b64decode(metadata["body"]) if "body" in metadata else None
                 continue
             if one is None:
-                request = Request(wall_ns(data["time"]), data.get("tags") or {})
-                one = told[request_id] = _Told(request, request_id, int(metadata.get("user", 0)))
+                request = K6Request(wall_ns(data["time"]), data.get("tags") or {})
+                one = told[request_id] = _K6Points(request, request_id, int(metadata.get("user", 0)))
             one.request.values_ms[metric] = float(data["value"])
     yield from told.values()

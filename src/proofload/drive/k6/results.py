@@ -60,7 +60,7 @@ class K6Results:
 
 
 @dataclass(slots=True)
-class Request:
+class K6Request:
     """What the points of one request say: when it ended (wall clock), its tags, and its parts in milliseconds."""
 
     at: int
@@ -70,7 +70,7 @@ class Request:
 
 @dataclass(slots=True)
 class _Read:
-    requests: list[Request] = field(default_factory=list)
+    requests: list[K6Request] = field(default_factory=list)
     dropped_at: list[int] = field(default_factory=list)
     doubt_ns: int = _LEAST_DOUBT_NS
     finest: int = 0
@@ -94,7 +94,7 @@ def read_results(path: Path, target: Target) -> K6Results:
 
 
 def _gather(read: _Read, lines: Iterable[str], path: Path) -> None:
-    current: Request | None = None
+    current: K6Request | None = None
     for number, metric, data in _points(read, lines, path):
         try:
             stamp = str(data["time"])
@@ -110,7 +110,7 @@ def _gather(read: _Read, lines: Iterable[str], path: Path) -> None:
         read.finest = max(read.finest, _digits(stamp))
         # The points of one request stand together, with one stamp and the same tags.
         if current is None or metric in current.values_ms or current.at != at or current.tags != tags:
-            current = Request(at, tags)
+            current = K6Request(at, tags)
             read.requests.append(current)
         current.values_ms[metric] = value
     read.doubt_ns = max(_LEAST_DOUBT_NS, 10 ** (9 - read.finest))
@@ -203,7 +203,7 @@ _BLANK: dict[str, Any] = {
 }
 
 
-def row_of(one: Request, zero: int) -> dict[str, Any]:
+def row_of(one: K6Request, zero: int) -> dict[str, Any]:
     """Return the columns of a request, `zero` being the wall-clock instant that counts as 0."""
     status, done, took = _number(one.tags.get("status")), one.at - zero, _took_ns(one)
     row = {**_BLANK, "intended_ns": done - took, "sent_ns": done - took, "done_ns": done, "status": status}
@@ -218,7 +218,7 @@ def row_of(one: Request, zero: int) -> dict[str, Any]:
     return {**row, "sent_ns": 0, "ending": int(Ending.UNKNOWN), "fault": int(fault), "status": 0}
 
 
-def _took_ns(one: Request) -> int:
+def _took_ns(one: K6Request) -> int:
     return round(sum(max(0.0, one.values_ms.get(part, 0.0)) for part in _PARTS) * 1_000_000)
 
 

@@ -65,7 +65,7 @@ class Response:
         self._note(self._name, held and kind is None)
 
 
-class Client:
+class LocustClient:
     """Sends for one user, to one server. Its cookies and `headers` go with every request.
 
     `base` is the path that the user's host ends with: paths are put behind it, whole URLs stand as they are.

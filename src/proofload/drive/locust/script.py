@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from proofload.core.errors import PlanError, Problem
 from proofload.core.seeds import stream
-from proofload.drive.locust.client import Client
+from proofload.drive.locust.client import LocustClient
 from proofload.drive.locust.names import PROVIDED, HttpUser, modules
 
 _USER = "locust user"
@@ -57,7 +57,7 @@ class LocustScript:
             classes = self.users()
             one = classes[user.index % len(classes)]()
             one.random = stream(user.runner.engine.seed, "locust", user.number)
-            one.client = Client(user, urlsplit(one.host or "").path, _wait_for)
+            one.client = LocustClient(user, urlsplit(one.host or "").path, _wait_for)
             await _in_greenlet(one.on_start)
             # A user whose start failed starts again; its tasks rest on what it did.
             user.state[_USER] = one

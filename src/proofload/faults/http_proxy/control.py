@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from proofload.faults.http_proxy.messages import MessageError, Request, answer, requests
+from proofload.faults.http_proxy.messages import MessageError, ProxiedRequest, answer, requests
 from proofload.faults.http_proxy.rules import Rule
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Control:
         finally:
             writer.close()
 
-    def _carry_out(self, request: Request) -> bytes:
+    def _carry_out(self, request: ProxiedRequest) -> bytes:
         proxy, method = self._proxy, request.method.decode("latin-1")
         words = request.path.strip("/").split("/")
         match (method, *words):

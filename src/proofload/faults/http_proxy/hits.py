@@ -8,7 +8,7 @@ _MOST_PATHS = 10_000
 _OTHER = "(other)"
 
 
-class Hits:
+class HitCounter:
     """Requests that arrived, counted on arrival, whatever becomes of them."""
 
     def __init__(self) -> None:

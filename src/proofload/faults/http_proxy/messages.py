@@ -21,7 +21,7 @@ class MessageError(Exception):
 
 
 @dataclass(slots=True)
-class Request:
+class ProxiedRequest:
     """One request, whole."""
 
     method: bytes = b""
@@ -48,9 +48,9 @@ class _RequestParser:
     """Collects whole requests from bytes."""
 
     def __init__(self) -> None:
-        self.whole: deque[Request] = deque()
+        self.whole: deque[ProxiedRequest] = deque()
         self._parser = httptools.HttpRequestParser(self)
-        self._now = Request()
+        self._now = ProxiedRequest()
         self._body: list[bytes] = []
         self._length = 0
 
@@ -66,7 +66,7 @@ class _RequestParser:
         return any(name.lower() == b"expect" for name, _ in self._now.headers)
 
     def on_message_begin(self) -> None:
-        self._now, self._body, self._length = Request(), [], 0
+        self._now, self._body, self._length = ProxiedRequest(), [], 0
 
     def on_url(self, url: bytes) -> None:
         self._now.target += url
@@ -85,10 +85,10 @@ class _RequestParser:
         now.method, now.body = self._parser.get_method(), b"".join(self._body)
         now.keep_alive = self._parser.should_keep_alive()
         self.whole.append(now)
-        self._now = Request()
+        self._now = ProxiedRequest()
 
 
-async def requests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> AsyncIterator[Request]:
+async def requests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> AsyncIterator[ProxiedRequest]:
     """Yield the requests of a connection, one after the other, until it ends. Raises MessageError for no HTTP."""
     parser = _RequestParser()
     while True:

@@ -10,8 +10,8 @@ from collections.abc import Coroutine
 from typing import Any
 from urllib.parse import urlsplit
 
-from proofload.faults.http_proxy.hits import Hits
-from proofload.faults.http_proxy.messages import MessageError, Request, answer, pass_answer, requests
+from proofload.faults.http_proxy.hits import HitCounter
+from proofload.faults.http_proxy.messages import MessageError, ProxiedRequest, answer, pass_answer, requests
 from proofload.faults.http_proxy.rules import Rule
 
 _CONNECT_TIMEOUT_S = 5.0
@@ -27,7 +27,7 @@ class FaultProxy:
         self.upstream = upstream
         """The service, as `http://host:port`."""
         self.rules: dict[str, Rule] = {}
-        self.hits = Hits()
+        self.hits = HitCounter()
         self.url = ""
         self.control = ""
         self._servers: list[asyncio.Server] = []
@@ -37,7 +37,7 @@ class FaultProxy:
         """Listen for the gateway, and on loopback for whoever rules the faults."""
         from proofload.faults.http_proxy.control import Control
 
-        data = await asyncio.start_server(lambda r, w: self._track(_Line(self, r, w).serve()), host, port)
+        data = await asyncio.start_server(lambda r, w: self._track(_ProxiedConnection(self, r, w).serve()), host, port)
         self._servers.append(data)
         self.url = _url(data)
         control = Control(self)
@@ -73,7 +73,7 @@ class FaultProxy:
         task.add_done_callback(self._tasks.discard)
 
 
-class _Line:
+class _ProxiedConnection:
     """One connection of the gateway, and the connection behind it that serves it."""
 
     def __init__(self, proxy: FaultProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -92,7 +92,7 @@ class _Line:
             self._let_go()
             self._writer.close()
 
-    async def _handle(self, request: Request) -> bool:
+    async def _handle(self, request: ProxiedRequest) -> bool:
         """Break a request or pass it on; return whether the connection can go on."""
         proxy = self._proxy
         rule = next((one for one in proxy.rules.values() if one.takes(request.path)), None)
@@ -110,7 +110,7 @@ class _Line:
         _reset(self._writer)
         return False
 
-    async def _pass(self, request: Request) -> bool:
+    async def _pass(self, request: ProxiedRequest) -> bool:
         """Pass a request on and its answer back; return whether the connection can go on.
 
         A service that can't be reached or ends too soon is a connection cut, not an answer of ours.

@@ -1,6 +1,6 @@
 """Judges a circuit breaker from outside: replays calls on the automaton with bounds; never without a proven fault."""
 
-from proofload.judge.breaker.calls import Calls, Hits, Kind, Stage, calls_of
+from proofload.judge.breaker.calls import BackendHits, CallKind, Calls, CircuitContext, calls_of
 from proofload.judge.breaker.judge import (
     OPENING,
     RECOVERY,
@@ -16,10 +16,10 @@ __all__ = [
     "RECOVERY",
     "REOPENING",
     "TRIALS",
+    "BackendHits",
+    "CallKind",
     "Calls",
-    "Hits",
-    "Kind",
-    "Stage",
+    "CircuitContext",
     "calls_of",
     "judge_breaker",
     "judge_isolation",

@@ -18,7 +18,7 @@ from proofload.record.fault_edge import FaultSpan
 from proofload.record.history import History
 
 
-class Kind(enum.IntEnum):
+class CallKind(enum.IntEnum):
     """What an answer tells of the circuit."""
 
     REJECTED = 0
@@ -33,7 +33,7 @@ class Kind(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Hits:
+class BackendHits:
     """What the service itself counted: between `at_least` and `at_most` calls were received in [from_ns, to_ns]."""
 
     from_ns: int
@@ -43,14 +43,14 @@ class Hits:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class CircuitContext:
     """Everything that the judges of one circuit share."""
 
     policy: CircuitBreakerPolicy
     history: History
     spans: tuple[FaultSpan, ...] = ()
     """The faults of this service: what is demanded rests on a proven one."""
-    hits: tuple[Hits, ...] = ()
+    hits: tuple[BackendHits, ...] = ()
     slack_ns: int | None = None
     """How much longer or shorter than declared a circuit may stay open; None: a fiftieth, from 20 ms to 1 s."""
     linger_ns: int = 10 * NS_PER_SECOND
@@ -92,16 +92,16 @@ class Calls:
         """Return the number of calls."""
         return len(self.row)
 
-    def of(self, *kinds: Kind) -> Flags:
+    def of(self, *kinds: CallKind) -> Flags:
         """Return a mask of the calls of some kinds."""
         return np.asarray(np.isin(self.kind, [int(kind) for kind in kinds]))
 
     def through(self) -> Flags:
         """Return a mask of the calls that were surely let through."""
-        return self.of(Kind.SUCCESS, Kind.FAILURE, Kind.NEUTRAL)
+        return self.of(CallKind.SUCCESS, CallKind.FAILURE, CallKind.NEUTRAL)
 
 
-def calls_of(stage: Stage, rows: ArrayLike) -> Calls:
+def calls_of(stage: CircuitContext, rows: ArrayLike) -> Calls:
     """Return the calls that `rows` made; what never left us is no call."""
     chosen = np.asarray(rows, dtype=np.int64)
     history = stage.history
@@ -112,17 +112,17 @@ def calls_of(stage: Stage, rows: ArrayLike) -> Calls:
     done = np.maximum(history.numbers("done_ns")[chosen].astype(np.int64), sent)
     took = done - sent
     status = history.numbers("status")[chosen].astype(np.int64)
-    kind = np.full(len(chosen), Kind.SUCCESS, dtype=np.uint8)
-    kind[(status >= 400) & (status < 500)] = Kind.NEUTRAL
-    kind[status >= 500] = Kind.FAILURE
-    kind[_coded(history, chosen, stage.neutral_codes) & (status >= 500)] = Kind.NEUTRAL
+    kind = np.full(len(chosen), CallKind.SUCCESS, dtype=np.uint8)
+    kind[(status >= 400) & (status < 500)] = CallKind.NEUTRAL
+    kind[status >= 500] = CallKind.FAILURE
+    kind[_coded(history, chosen, stage.neutral_codes) & (status >= 500)] = CallKind.NEUTRAL
     own = status == stage.policy.status_when_open
     if stage.policy.code_when_open is not None:
         # Without its body, an answer with the circuit's status may be the circuit's or the service's.
-        kind[own & ~_kept(history, chosen)] = Kind.UNSURE
+        kind[own & ~_kept(history, chosen)] = CallKind.UNSURE
         own &= _coded(history, chosen, [stage.policy.code_when_open])
-    kind[own] = Kind.REJECTED
-    kind[ending == Ending.UNKNOWN] = Kind.UNSURE
+    kind[own] = CallKind.REJECTED
+    kind[ending == Ending.UNKNOWN] = CallKind.UNSURE
     done = np.where(ending == Ending.UNKNOWN, done + stage.linger_ns, done)
     order = np.lexsort((chosen, done, sent))
     chosen, sent, done = chosen[order], sent[order], done[order]

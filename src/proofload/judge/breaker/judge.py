@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from proofload.core.units import format_duration
 from proofload.judge.breaker import replay
-from proofload.judge.breaker.calls import Calls, Kind, Stage, calls_of
+from proofload.judge.breaker.calls import CallKind, Calls, CircuitContext, calls_of
 from proofload.judge.breaker.replay import Circuit, Replay
 from proofload.judge.rate_limit.counterexample import steps
 from proofload.judge.verdict import Finding, Outcome, held
@@ -51,7 +51,9 @@ REOPENING = (replay.NO_PERIOD,)
 TRIALS = (replay.FLOOD,)
 
 
-def judge_breaker(stage: Stage, rows: ArrayLike, *, expect: Sequence[str] = (*OPENING, *RECOVERY)) -> list[Finding]:
+def judge_breaker(
+    stage: CircuitContext, rows: ArrayLike, *, expect: Sequence[str] = (*OPENING, *RECOVERY)
+) -> list[Finding]:
     """Return what the replay of `rows` (calls of one service, from a closed circuit on) shows.
 
     `expect` names the rules that must have been put to the test (see OPENING, RECOVERY, REOPENING, TRIALS): each is
@@ -79,7 +81,7 @@ def judge_breaker(stage: Stage, rows: ArrayLike, *, expect: Sequence[str] = (*OP
     return [*findings, *_speed(stage, calls, required=bool(set(OPENING) & set(expect))), *_hits(stage, calls)]
 
 
-def _not_proven(stage: Stage) -> str:
+def _not_proven(stage: CircuitContext) -> str:
     if not stage.spans:
         return "no fault went through its four moments, so nothing can be demanded of the circuit"
     if not stage.proven:
@@ -87,15 +89,15 @@ def _not_proven(stage: Stage) -> str:
     return ""
 
 
-def _broken(stage: Stage, calls: Calls, breach: replay.Breach) -> Finding:
+def _broken(stage: CircuitContext, calls: Calls, breach: replay.Breach) -> Finding:
     rows = tuple(int(calls.row[place]) for place in breach.places)
     shown = steps(stage.history, rows, breach.notes)
     return Finding(breach.rule, Outcome.FAIL, breach.says, len(calls), 1, rows, shown, _LOOK[breach.rule])
 
 
-def _speed(stage: Stage, calls: Calls, *, required: bool) -> list[Finding]:
+def _speed(stage: CircuitContext, calls: Calls, *, required: bool) -> list[Finding]:
     """Return whether rejections were quick: half of them within the promised time, for a network may hold up a few."""
-    rejected = calls.of(Kind.REJECTED)
+    rejected = calls.of(CallKind.REJECTED)
     took = np.sort(calls.took_ns[rejected])
     bound = stage.policy.fail_fast_within
     if not len(took):
@@ -114,17 +116,17 @@ def _speed(stage: Stage, calls: Calls, *, required: bool) -> list[Finding]:
     return [held(SLOW, says, examined=len(took), median_ns=median)]
 
 
-def _hits(stage: Stage, calls: Calls) -> list[Finding]:
+def _hits(stage: CircuitContext, calls: Calls) -> list[Finding]:
     """Return whether the service itself saw no more calls than can have been let through."""
     examined = 0
     for count in stage.hits:
         meanwhile = (calls.done_ns >= count.from_ns) & (calls.sent_ns <= count.to_ns)
-        rejected = int(np.count_nonzero(meanwhile & calls.of(Kind.REJECTED)))
+        rejected = int(np.count_nonzero(meanwhile & calls.of(CallKind.REJECTED)))
         could = int(np.count_nonzero(meanwhile)) - rejected
         examined += rejected
         if count.at_least > could and rejected:
             says = f"the service received {count.at_least} calls while only {could} can have been let through"
-            rows = tuple(int(row) for row in calls.row[meanwhile & calls.of(Kind.REJECTED)][:1])
+            rows = tuple(int(row) for row in calls.row[meanwhile & calls.of(CallKind.REJECTED)][:1])
             shown = (*steps(stage.history, rows), f"{could} were not rejected, the service counted {count.at_least}")
             return [Finding(BACKEND, Outcome.FAIL, says, rejected, 1, rows, shown, _LOOK[BACKEND])]
     if not stage.hits:
@@ -132,7 +134,7 @@ def _hits(stage: Stage, calls: Calls) -> list[Finding]:
     return [held(BACKEND, "no rejected call reached the service", examined=examined)]
 
 
-def judge_isolation(stage: Stage, rows: ArrayLike) -> list[Finding]:
+def judge_isolation(stage: CircuitContext, rows: ArrayLike) -> list[Finding]:
     """Return whether the circuit of a healthy service, which `rows` call, stayed closed while another's was open.
 
     `stage.policy` and `stage.spans` are the healthy service's own, so any rejection without failures is another's.
@@ -145,15 +147,15 @@ def judge_isolation(stage: Stage, rows: ArrayLike) -> list[Finding]:
         return [
             Finding(ISOLATED, found.outcome, found.says, found.examined, 1, found.rows, found.shown, _LOOK[ISOLATED])
         ]
-    rejected = int(np.count_nonzero(calls.of(Kind.REJECTED)))
+    rejected = int(np.count_nonzero(calls.of(CallKind.REJECTED)))
     if rejected:
         says = f"{rejected} calls were rejected, but the service had failures of its own"
         return [Finding(ISOLATED, Outcome.INCONCLUSIVE, says, len(calls))]
-    served = int(np.count_nonzero(calls.of(Kind.SUCCESS)))
+    served = int(np.count_nonzero(calls.of(CallKind.SUCCESS)))
     return [held(ISOLATED, "the circuit of a healthy service stayed closed", examined=served, needed=5)]
 
 
-def judge_never_trips(stage: Stage, rows: ArrayLike, what: str, *, needed: int | None = None) -> list[Finding]:
+def judge_never_trips(stage: CircuitContext, rows: ArrayLike, what: str, *, needed: int | None = None) -> list[Finding]:
     """Return whether `rows`, of which none or too few are failures, left the circuit closed; `what` names them."""
     calls = calls_of(stage, rows)
     seen = Circuit(stage, calls).run()
@@ -163,5 +165,5 @@ def judge_never_trips(stage: Stage, rows: ArrayLike, what: str, *, needed: int |
     if seen.openings:
         return [Finding(replay.EARLY, Outcome.INCONCLUSIVE, "the circuit opened for failures that count", len(calls))]
     least = 2 * stage.policy.failures if needed is None else needed
-    examined = int(np.count_nonzero(calls.of(Kind.NEUTRAL, Kind.SUCCESS, Kind.FAILURE)))
+    examined = int(np.count_nonzero(calls.of(CallKind.NEUTRAL, CallKind.SUCCESS, CallKind.FAILURE)))
     return [held(replay.EARLY, f"{what} never opened the circuit", examined=examined, needed=least)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proofload.judge.breaker.calls import Calls, Kind
+from proofload.judge.breaker.calls import CallKind, Calls
 from proofload.judge.models.attempts import FAR_NS
 from proofload.plan.policies import CircuitBreakerPolicy
 
@@ -34,9 +34,9 @@ def earliest(policy: CircuitBreakerPolicy, calls: Calls, closed: Closed, from_ns
     """
     if policy.ratio is not None:
         return _earliest_by_ratio(policy, calls, closed, from_ns, to_ns)
-    failing = calls.of(Kind.FAILURE, Kind.UNSURE) & (calls.done_ns >= closed.since_lo)
+    failing = calls.of(CallKind.FAILURE, CallKind.UNSURE) & (calls.done_ns >= closed.since_lo)
     begun, ended = calls.sent_ns[failing], np.sort(calls.done_ns[failing])
-    good = calls.of(Kind.SUCCESS) & (calls.sent_ns >= closed.since_hi)
+    good = calls.of(CallKind.SUCCESS) & (calls.sent_ns >= closed.since_hi)
     by_end = np.argsort(calls.done_ns[good], kind="stable")
     good_done = calls.done_ns[good][by_end]
     # Whatever succeeded and had ended by then started the count again, no earlier than it was sent.
@@ -61,9 +61,9 @@ def _earliest_by_ratio(
     """Return the earliest instant at which the share of failures in the window can have been reached."""
     assert policy.ratio is not None
     window = policy.ratio_window or FAR_NS
-    failing = calls.of(Kind.FAILURE, Kind.UNSURE) & (calls.done_ns >= closed.since_lo)
+    failing = calls.of(CallKind.FAILURE, CallKind.UNSURE) & (calls.done_ns >= closed.since_lo)
     begun, ended = calls.sent_ns[failing], np.sort(calls.done_ns[failing])
-    good = calls.of(Kind.SUCCESS) & (calls.sent_ns >= closed.since_hi)
+    good = calls.of(CallKind.SUCCESS) & (calls.sent_ns >= closed.since_hi)
     good_sent, good_done = calls.sent_ns[good], np.sort(calls.done_ns[good])
     at = np.unique(np.clip(np.append(begun, ended), from_ns, to_ns))
     bad = np.searchsorted(begun, at, side="right") - np.searchsorted(ended, at - window)
@@ -82,11 +82,11 @@ def due(policy: CircuitBreakerPolicy, calls: Calls, closed: Closed) -> Due | Non
     """
     if policy.ratio is not None:
         return _due_by_ratio(policy, calls, closed)
-    failing = np.flatnonzero(calls.of(Kind.FAILURE) & calls.demanded & (calls.sent_ns > closed.since_hi))
+    failing = np.flatnonzero(calls.of(CallKind.FAILURE) & calls.demanded & (calls.sent_ns > closed.since_hi))
     if len(failing) < policy.failures:
         return None
     failing = failing[np.argsort(calls.done_ns[failing], kind="stable")]
-    doubtful = calls.of(Kind.SUCCESS, Kind.NEUTRAL, Kind.UNSURE)
+    doubtful = calls.of(CallKind.SUCCESS, CallKind.NEUTRAL, CallKind.UNSURE)
     begun, ended = calls.sent_ns[doubtful], np.sort(calls.done_ns[doubtful])
     size = policy.failures
     done = calls.done_ns[failing]
@@ -105,8 +105,8 @@ def _due_by_ratio(policy: CircuitBreakerPolicy, calls: Calls, closed: Closed) ->
     assert policy.ratio is not None
     window = policy.ratio_window or FAR_NS
     inside = calls.sent_ns > closed.since_hi
-    failing = np.flatnonzero(calls.of(Kind.FAILURE) & calls.demanded & inside)
-    others = calls.of(Kind.SUCCESS, Kind.NEUTRAL, Kind.UNSURE)
+    failing = np.flatnonzero(calls.of(CallKind.FAILURE) & calls.demanded & inside)
+    others = calls.of(CallKind.SUCCESS, CallKind.NEUTRAL, CallKind.UNSURE)
     begun, ended = calls.sent_ns[others], np.sort(calls.done_ns[others])
     at = np.sort(calls.done_ns[failing])
     fail_sent = np.sort(calls.sent_ns[failing])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from proofload.judge.breaker.calls import Calls, Kind, Stage
+from proofload.judge.breaker.calls import CallKind, Calls, CircuitContext
 from proofload.judge.breaker.opening import Closed, due, earliest
 from proofload.judge.models.attempts import FAR_NS, Ints
 
@@ -59,14 +59,14 @@ class Open:
 class Circuit:
     """One circuit's calls and the phases that an honest automaton goes through with them."""
 
-    def __init__(self, stage: Stage, calls: Calls) -> None:
+    def __init__(self, stage: CircuitContext, calls: Calls) -> None:
         self.stage, self.calls = stage, calls
         self.policy = stage.policy
         self.shortest = self.policy.open_for - stage.slack
         self.longest = self.policy.open_for + stage.slack
-        self.rejected = np.flatnonzero(calls.of(Kind.REJECTED))
+        self.rejected = np.flatnonzero(calls.of(CallKind.REJECTED))
         self.through = np.flatnonzero(calls.through())
-        self.maybe_through = np.flatnonzero(~calls.of(Kind.REJECTED))
+        self.maybe_through = np.flatnonzero(~calls.of(CallKind.REJECTED))
         self.out = Replay()
 
     def run(self) -> Replay:
@@ -154,7 +154,7 @@ class Circuit:
         """Return failures after an opening that are too many for trials, each of which opens it for a whole period."""
         calls = self.calls
         later = self.maybe_through[calls.sent_ns[self.maybe_through] > phase.hi]
-        failing = (calls.kind[later] == Kind.FAILURE) & calls.demanded[later]
+        failing = (calls.kind[later] == CallKind.FAILURE) & calls.demanded[later]
         failed: Ints = later[failing]
         # A trial with another outcome makes room for the next at once.
         if len(others := later[~failing]):
@@ -168,8 +168,8 @@ class Circuit:
     def _early(self, since: Closed, place: int) -> None:
         calls, limit = self.calls, self.policy.failures
         before = (calls.sent_ns > since.since_hi) & (calls.sent_ns <= calls.done_ns[place])
-        failed = np.flatnonzero(before & calls.of(Kind.FAILURE))
-        neutral = np.flatnonzero(before & calls.of(Kind.NEUTRAL))
+        failed = np.flatnonzero(before & calls.of(CallKind.FAILURE))
+        neutral = np.flatnonzero(before & calls.of(CallKind.NEUTRAL))
         told = [
             f"{len(failed)} failures, no {limit} of them in a row"
             if len(failed) >= limit
@@ -192,7 +192,7 @@ class Circuit:
         calls = self.calls
         first = int(served[0])
         status = int(calls.status[first])
-        if calls.kind[first] == Kind.FAILURE and status not in calls.status[list(run)]:
+        if calls.kind[first] == CallKind.FAILURE and status not in calls.status[list(run)]:
             says = f"row {calls.row[first]} was answered {status} in place of {self.policy.status_when_open}"
             self.out.breach(STATUS, f"{says}: {self._threshold()}", *run, first, notes=("the circuit must be open",))
             return
@@ -224,7 +224,7 @@ class Circuit:
             says = (
                 f"row {row} was let through though a trial had failed {done}: that opens the circuit for a full period"
             )
-        elif calls.kind[first] == Kind.FAILURE and status != self.policy.status_when_open:
+        elif calls.kind[first] == CallKind.FAILURE and status != self.policy.status_when_open:
             rule = STATUS
             says = f"row {row} was answered {status}, not {self.policy.status_when_open}, while the circuit was open"
         else:
@@ -250,15 +250,15 @@ class Circuit:
             if not np.any(calls.sent_ns[possible] <= calls.done_ns[blocked]):
                 self._no_trial(phase, blocked)
                 return None
-        trials = possible[np.isin(calls.kind[possible], [Kind.SUCCESS, Kind.FAILURE, Kind.NEUTRAL])]
+        trials = possible[np.isin(calls.kind[possible], [CallKind.SUCCESS, CallKind.FAILURE, CallKind.NEUTRAL])]
         if not len(trials):
             return None
         out.tested[NO_TRIAL] += 1
-        succeeded = trials[calls.kind[trials] == Kind.SUCCESS]
-        failed = trials[calls.kind[trials] == Kind.FAILURE]
-        unsure = possible[calls.kind[possible] == Kind.UNSURE]
+        succeeded = trials[calls.kind[trials] == CallKind.SUCCESS]
+        failed = trials[calls.kind[trials] == CallKind.FAILURE]
+        unsure = possible[calls.kind[possible] == CallKind.UNSURE]
         # Whether a trial that is answered 4xx has succeeded is not agreed on between libraries: either will do.
-        fine = trials[calls.kind[trials] != Kind.FAILURE]
+        fine = trials[calls.kind[trials] != CallKind.FAILURE]
         self._flood(succeeded, fine, failed, unsure, ready_lo)
         close_ns = (
             int(np.sort(calls.done_ns[succeeded])[policy.successes - 1])

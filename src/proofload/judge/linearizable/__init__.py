@@ -2,15 +2,15 @@
 
 from proofload.judge.linearizable.jepsen import MODELS, check_jepsen, operations_of
 from proofload.judge.linearizable.judge import judge_linearizable
-from proofload.judge.linearizable.search import BUDGET, Answer, Result, search
+from proofload.judge.linearizable.search import BUDGET, Result, SearchResult, search
 from proofload.judge.linearizable.shrink import Counterexample, shrink
 
 __all__ = [
     "BUDGET",
     "MODELS",
-    "Answer",
     "Counterexample",
     "Result",
+    "SearchResult",
     "check_jepsen",
     "judge_linearizable",
     "operations_of",

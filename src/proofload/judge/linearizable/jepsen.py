@@ -9,7 +9,7 @@ from proofload.judge.linearizable.judge import judge_linearizable
 from proofload.judge.linearizable.search import BUDGET
 from proofload.judge.models.append_list import AppendList, GrowSet
 from proofload.judge.models.counter import Counter
-from proofload.judge.models.model import FOREVER_NS, UNKNOWN, Model, Operation
+from proofload.judge.models.model import FOREVER_NS, UNKNOWN, Model, ModelOperation
 from proofload.judge.models.mutex import BUSY, NOT_HELD, Mutex
 from proofload.judge.models.register import Register
 from proofload.judge.verdict import Finding
@@ -48,7 +48,7 @@ def check_jepsen(text: str, model: str = "register", *, name: str = "history", b
     return judge_linearizable(operations, MODELS[model](), place=_place, budget=budget, needed=1, look_at="")
 
 
-def operations_of(calls: Sequence[JepsenCall], model: str, name: str = "history") -> list[Operation]:
+def operations_of(calls: Sequence[JepsenCall], model: str, name: str = "history") -> list[ModelOperation]:
     """Return the calls as operations of a model; those that surely did not happen are left out.
 
     A `cas` that failed did compare, and the value was another than `old`; one that failed with `:timed-out` was never
@@ -76,7 +76,7 @@ def _fits(argument: Value, expected: str) -> bool:
     return True
 
 
-def _operation(call: JepsenCall, model: str) -> Operation | None:
+def _operation(call: JepsenCall, model: str) -> ModelOperation | None:
     certain = call.type != "info"
     result: Hashable = UNKNOWN
     if call.type == "fail":
@@ -88,7 +88,7 @@ def _operation(call: JepsenCall, model: str) -> Operation | None:
         if call.f == "read" and isinstance(call.value, str):
             return None  # `:ok :read :timed-out` tells nothing
         result = {"read": _seen(call.value, model), "cas": True, "acquire": call.value}.get(call.f)
-    return Operation(
+    return ModelOperation(
         row=call.invoked_line,
         process=call.process,
         call=call.f,
@@ -107,6 +107,6 @@ def _seen(value: Value, model: str) -> Hashable:
     return value
 
 
-def _place(one: Operation) -> str:
+def _place(one: ModelOperation) -> str:
     lines = f"lines {one.row}" + (" on" if one.returned_ns >= FOREVER_NS else f" to {one.returned_ns}")
     return f"process {one.process}, {lines}"

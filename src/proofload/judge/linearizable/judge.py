@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from proofload.core.units import format_duration
-from proofload.judge.linearizable.search import BUDGET, Answer, search
+from proofload.judge.linearizable.search import BUDGET, SearchResult, search
 from proofload.judge.linearizable.shrink import Counterexample, search_windows, shrink
-from proofload.judge.models.model import FOREVER_NS, Model, Operation
+from proofload.judge.models.model import FOREVER_NS, Model, ModelOperation
 from proofload.judge.verdict import Finding, Outcome, held
 
 _SHOWN = 24
 
 
-def by_key(operations: Iterable[Operation]) -> dict[Hashable, list[Operation]]:
+def by_key(operations: Iterable[ModelOperation]) -> dict[Hashable, list[ModelOperation]]:
     """Return the operations of each key: a history is linearizable where each key's is (Herlihy and Wing, 1990)."""
-    found: dict[Hashable, list[Operation]] = {}
+    found: dict[Hashable, list[ModelOperation]] = {}
     for one in operations:
         found.setdefault(one.key, []).append(one)
     return found
 
 
 def judge_linearizable(
-    operations: Sequence[Operation],
+    operations: Sequence[ModelOperation],
     model: Model,
     *,
     rule: str = "lock.not_linearizable",
     models: Callable[[Hashable], Model] | None = None,
-    place: Callable[[Operation], str] | None = None,
+    place: Callable[[ModelOperation], str] | None = None,
     budget: int = BUDGET,
     needed: int = 2,
     look_at: str = "read-modify-write without a lock or a transaction around all of it",
@@ -43,13 +43,13 @@ def judge_linearizable(
         one_model = models(key) if models else model
         found = search(of_key, one_model, budget=max(0, left))
         left -= found.steps
-        if found.answer is Answer.NOT_LINEARIZABLE:
+        if found.answer is SearchResult.NOT_LINEARIZABLE:
             example = shrink(of_key, one_model, found, budget=budget)
             return _broken(rule, key, example, one_model, examined, needed, place or _place, look_at)
-        if found.answer is Answer.UNDECIDED and (proof := search_windows(of_key, one_model, budget=budget // 4)):
+        if found.answer is SearchResult.UNDECIDED and (proof := search_windows(of_key, one_model, budget=budget // 4)):
             example = shrink(of_key, one_model, proof, budget=budget)
             return _broken(rule, key, example, one_model, examined, needed, place or _place, look_at)
-        undecided += found.answer is Answer.UNDECIDED
+        undecided += found.answer is SearchResult.UNDECIDED
     figures: dict[str, int | float | str] = {"steps": budget - max(0, left), "model": model.name}
     if undecided:
         says = (
@@ -67,7 +67,7 @@ def _broken(
     model: Model,
     examined: int,
     needed: int,
-    place: Callable[[Operation], str],
+    place: Callable[[ModelOperation], str],
     look_at: str,
 ) -> Finding:
     whose = "" if key is None else f" on {key}"
@@ -95,6 +95,6 @@ def _broken(
     )
 
 
-def _place(one: Operation) -> str:
+def _place(one: ModelOperation) -> str:
     until = "no answer" if one.returned_ns >= FOREVER_NS else format_duration(one.returned_ns)
     return f"row {one.row}, {format_duration(one.invoked_ns)} to {until}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any
 
-from proofload.judge.models.model import FOREVER_NS, IMPOSSIBLE, Model, Operation
+from proofload.judge.models.model import FOREVER_NS, IMPOSSIBLE, Model, ModelOperation
 
 BUDGET = 1_000_000
 """Steps of the model that a search may take unless told otherwise: a few seconds."""
@@ -24,7 +24,7 @@ _Configurations = dict[_Key, list[int]]
 """For each key, the sets of uncertain operations that took effect, as bits: no set contains another."""
 
 
-class Answer(enum.Enum):
+class SearchResult(enum.Enum):
     """What a search can say."""
 
     LINEARIZABLE = "linearizable"
@@ -36,9 +36,9 @@ class Answer(enum.Enum):
 class Result:
     """The answer, and for NOT_LINEARIZABLE what could not be explained."""
 
-    answer: Answer
+    answer: SearchResult
     steps: int
-    stuck: Operation | None = None
+    stuck: ModelOperation | None = None
     """The operation at whose return no explanation was left."""
     states: tuple[Hashable, ...] = ()
     """The states that were possible just before."""
@@ -49,7 +49,7 @@ class _BudgetSpentError(Exception):
 
 
 def search(
-    operations: Sequence[Operation], model: Model, *, budget: int = BUDGET, anytime: Sequence[Operation] = ()
+    operations: Sequence[ModelOperation], model: Model, *, budget: int = BUDGET, anytime: Sequence[ModelOperation] = ()
 ) -> Result:
     """Return whether some order of all certain and any uncertain operations explains their results.
 
@@ -62,7 +62,7 @@ def search(
     try:
         return walk.run()
     except _BudgetSpentError:
-        return Result(Answer.UNDECIDED, walk.steps)
+        return Result(SearchResult.UNDECIDED, walk.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class _Walk:
     """The state of one search."""
 
     def __init__(
-        self, operations: Sequence[Operation], model: Model, budget: int, anytime: Sequence[Operation]
+        self, operations: Sequence[ModelOperation], model: Model, budget: int, anytime: Sequence[ModelOperation]
     ) -> None:
         unlike = {(one.call, one.argument, one.process if one.call in _EACH_ITS_OWN else None): one for one in anytime}
         self.anytime = range(len(operations), len(operations) + len(unlike))
@@ -98,7 +98,7 @@ class _Walk:
 
     def run(self) -> Result:
         if not self.returns:
-            return Result(Answer.LINEARIZABLE, 0)
+            return Result(SearchResult.LINEARIZABLE, 0)
         self._push(0, self._with_reads(0, 0, self.model.initial), self.model.initial, 0, None)
         furthest = 0
         while self.heap:
@@ -110,12 +110,12 @@ class _Walk:
             if done & self.returns[at].bit:
                 done &= ~self.returns[at].bit
                 if at + 1 == len(self.returns):
-                    return Result(Answer.LINEARIZABLE, self.steps)
+                    return Result(SearchResult.LINEARIZABLE, self.steps)
                 self._push(at + 1, self._with_reads(at + 1, done, state), state, maybe, None)
             else:
                 self._expand(at, done, state, maybe, before)
         states = tuple(dict.fromkeys(state for _, state in self.seen[furthest]))
-        return Result(Answer.NOT_LINEARIZABLE, self.steps, self.operations[self.returns[furthest].index], states)
+        return Result(SearchResult.NOT_LINEARIZABLE, self.steps, self.operations[self.returns[furthest].index], states)
 
     def _expand(self, at: int, done: int, state: Hashable, maybe: int, before: _Before) -> None:
         """Let each open operation take effect next.
@@ -170,7 +170,7 @@ _Node = tuple[int, Hashable, int, _Before]
 _EACH_ITS_OWN = frozenset({"acquire", "release"})
 
 
-def _returns(operations: Sequence[Operation], model: Model) -> list[_Return]:
+def _returns(operations: Sequence[ModelOperation], model: Model) -> list[_Return]:
     """Return the returns of all certain operations in time order, each with what is open at that time."""
     events = []
     for index, one in enumerate(operations):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
-from proofload.judge.linearizable.search import BUDGET, Answer, Result, search
-from proofload.judge.models.model import FOREVER_NS, UNKNOWN, Model, Operation
+from proofload.judge.linearizable.search import BUDGET, Result, SearchResult, search
+from proofload.judge.models.model import FOREVER_NS, UNKNOWN, Model, ModelOperation
 
 _SLACK = 20
 _LEAST_STEPS = 5_000
@@ -18,17 +18,19 @@ _WINDOWS = (4, 16)
 class Counterexample:
     """Operations that no order explains, even if the other changes were made at any time, or never, with any answer."""
 
-    operations: tuple[Operation, ...]
+    operations: tuple[ModelOperation, ...]
     """In the order of their invocation; each of them is needed."""
-    others: tuple[Operation, ...]
+    others: tuple[ModelOperation, ...]
     """Changes of whose time and answer nothing needs to be known: uncertain now, from the first instant on."""
-    stuck: Operation
+    stuck: ModelOperation
     """The one at whose return no explanation was left."""
     states: tuple[Hashable, ...]
     """What the state could have been just before."""
 
 
-def shrink(operations: Sequence[Operation], model: Model, found: Result, *, budget: int = BUDGET) -> Counterexample:
+def shrink(
+    operations: Sequence[ModelOperation], model: Model, found: Result, *, budget: int = BUDGET
+) -> Counterexample:
     """Return a smaller history that is not linearizable either; `found` is the search's answer on `operations`.
 
     Only steps that keep the proof sound are tried: to leave out a read, and to know nothing of when a change was made,
@@ -58,7 +60,7 @@ def shrink(operations: Sequence[Operation], model: Model, found: Result, *, budg
     return Counterexample(ordered, tuple(loose), best.stuck, best.states)
 
 
-def search_windows(operations: Sequence[Operation], model: Model, *, budget: int = BUDGET) -> Result | None:
+def search_windows(operations: Sequence[ModelOperation], model: Model, *, budget: int = BUDGET) -> Result | None:
     """Return a proof that a history is not linearizable from a few neighbouring operations, or None if none is found.
 
     For histories on which the whole search gives up: what cannot be explained is often local. Each window of operations
@@ -79,21 +81,21 @@ def search_windows(operations: Sequence[Operation], model: Model, *, budget: int
 
 
 def _refute(
-    tight: Sequence[Operation], loose: Sequence[Operation], model: Model, limit: int
+    tight: Sequence[ModelOperation], loose: Sequence[ModelOperation], model: Model, limit: int
 ) -> tuple[Result | None, int]:
     """Return a proof that `tight` is not linearizable whatever `loose` did, or None; and the steps that it took."""
     # Where states are without end (a list grows for ever) this can't answer, so it gets little.
     quick = search(tight, model, budget=min(limit, _QUICK_STEPS + 20 * len(tight)), anytime=loose)
-    if quick.answer is Answer.NOT_LINEARIZABLE:
+    if quick.answer is SearchResult.NOT_LINEARIZABLE:
         return quick, quick.steps
     # Each of them once at the most: harder to explain by, longer to search.
     whole = search([*tight, *loose], model, budget=limit)
-    return whole if whole.answer is Answer.NOT_LINEARIZABLE else None, quick.steps + whole.steps
+    return whole if whole.answer is SearchResult.NOT_LINEARIZABLE else None, quick.steps + whole.steps
 
 
 def _grow(
-    operations: Sequence[Operation], model: Model, found: Result, budget: int
-) -> tuple[Result, list[Operation], list[Operation], int]:
+    operations: Sequence[ModelOperation], model: Model, found: Result, budget: int
+) -> tuple[Result, list[ModelOperation], list[ModelOperation], int]:
     """Return the fewest last operations that are a counterexample by themselves, in doublings; else the whole history.
 
     Also returned: those operations, the loosened others, and the steps that it took.
@@ -115,14 +117,16 @@ def _grow(
     return found, latest, uncertain, spent
 
 
-def _others(operations: Sequence[Operation], tight: Sequence[Operation], model: Model) -> list[Operation]:
+def _others(
+    operations: Sequence[ModelOperation], tight: Sequence[ModelOperation], model: Model
+) -> list[ModelOperation]:
     """Return the changes invoked before `tight` was over and not among it, loosened."""
     end_ns = max(one.returned_ns for one in tight)
     rows = {id(one) for one in tight}
     return _loosened([one for one in operations if id(one) not in rows and one.invoked_ns <= end_ns], model)
 
 
-def _loosened(operations: Sequence[Operation], model: Model) -> list[Operation]:
+def _loosened(operations: Sequence[ModelOperation], model: Model) -> list[ModelOperation]:
     """Return the changes among the operations, each uncertain and possible from the first instant on."""
     return [
         replace(one, certain=False, result=UNKNOWN, invoked_ns=-FOREVER_NS, returned_ns=FOREVER_NS)

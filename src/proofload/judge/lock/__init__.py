@@ -2,11 +2,11 @@
 
 from proofload.judge.lock.balances import bank_operations
 from proofload.judge.lock.counts import judge_counts
-from proofload.judge.lock.effects import Account, Effect, Movement, effect_of, error_code
+from proofload.judge.lock.effects import AccountBalance, Effect, Movement, effect_of, error_code
 from proofload.judge.lock.judge import judge_idempotency, judge_lock
 
 __all__ = [
-    "Account",
+    "AccountBalance",
     "Effect",
     "Movement",
     "bank_operations",

@@ -6,9 +6,9 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from proofload.judge.linearizable.judge import judge_linearizable
 from proofload.judge.linearizable.search import BUDGET
-from proofload.judge.lock.effects import Account, Attempt, Effect, by_user, told
+from proofload.judge.lock.effects import AccountBalance, Attempt, Effect, by_user, told
 from proofload.judge.models.bank import DONE, INSUFFICIENT, BankAccount
-from proofload.judge.models.model import FOREVER_NS, UNKNOWN, Operation
+from proofload.judge.models.model import FOREVER_NS, UNKNOWN, ModelOperation
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.record.exchange import Exchange
 
@@ -18,7 +18,7 @@ _MOST_UNSURE_PER_MILLE = 100
 
 
 def judge_conservation(
-    found: Sequence[Attempt], accounts: Sequence[Account], reads: Mapping[int, Exchange], needed: int
+    found: Sequence[Attempt], accounts: Sequence[AccountBalance], reads: Mapping[int, Exchange], needed: int
 ) -> Finding:
     """Return `lock.money_not_conserved`: final = first + acknowledged deposits − acknowledged withdrawals.
 
@@ -27,7 +27,7 @@ def judge_conservation(
     rule = "lock.money_not_conserved"
     users = by_user(found)
     examined = unsure = 0
-    early: list[Account] = []
+    early: list[AccountBalance] = []
     for account in accounts:
         moved = [one for one in users.get(account.user, ()) if one.movement.kind != "balance"]
         done = [one for one in moved if one.effect is Effect.DONE]
@@ -66,7 +66,12 @@ def _reachable(difference: int, gains: Sequence[int]) -> bool:
 
 
 def _lost(
-    account: Account, expected: int, done: Sequence[Attempt], maybe: Sequence[Attempt], examined: int, needed: int
+    account: AccountBalance,
+    expected: int,
+    done: Sequence[Attempt],
+    maybe: Sequence[Attempt],
+    examined: int,
+    needed: int,
 ) -> Finding:
     off = account.final - expected
     zero_ns = min((one.exchange.sent_ns for one in done), default=0)
@@ -105,7 +110,7 @@ def _lost(
 
 def judge_answers(
     found: Sequence[Attempt],
-    accounts: Sequence[Account],
+    accounts: Sequence[AccountBalance],
     reads: Mapping[int, Exchange],
     refusals: frozenset[str],
     *,
@@ -117,7 +122,7 @@ def judge_answers(
     zero_ns = min((one.exchange.sent_ns for one in found), default=0)
     lines = {one.exchange.row: told(one, zero_ns) for one in found}
 
-    def place(one: Operation) -> str:
+    def place(one: ModelOperation) -> str:
         return lines.get(one.row, f"row {one.row}").partition(" →")[0]
 
     return judge_linearizable(
@@ -131,8 +136,11 @@ def judge_answers(
 
 
 def bank_operations(
-    found: Sequence[Attempt], accounts: Sequence[Account], reads: Mapping[int, Exchange], refusals: frozenset[str]
-) -> list[Operation]:
+    found: Sequence[Attempt],
+    accounts: Sequence[AccountBalance],
+    reads: Mapping[int, Exchange],
+    refusals: frozenset[str],
+) -> list[ModelOperation]:
     """Return the attempts as operations of bank accounts, by user, with the reading of each final balance."""
     known = {account.user for account in accounts}
     ours = (one for one in found if one.movement.user in known)
@@ -141,7 +149,7 @@ def bank_operations(
         if account.final_row is not None:
             read = reads[account.final_row]
             operations.append(
-                Operation(
+                ModelOperation(
                     read.row,
                     "final",
                     "balance",
@@ -155,7 +163,7 @@ def bank_operations(
     return operations
 
 
-def _operation(one: Attempt, refusals: frozenset[str]) -> Operation | None:
+def _operation(one: Attempt, refusals: frozenset[str]) -> ModelOperation | None:
     movement, exchange = one.movement, one.exchange
     call = {"deposit": "deposit", "balance": "balance"}.get(movement.kind, "withdraw")
     certain = one.effect in (Effect.DONE, Effect.REFUSED)
@@ -171,7 +179,7 @@ def _operation(one: Attempt, refusals: frozenset[str]) -> Operation | None:
         result = INSUFFICIENT
     elif one.effect in (Effect.CONTENDED, Effect.NONE):
         return None
-    return Operation(
+    return ModelOperation(
         exchange.row,
         exchange.connection,
         call,

@@ -32,7 +32,7 @@ class Movement:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class AccountBalance:
     """What a user had before the first movement and after the last."""
 
     user: Hashable

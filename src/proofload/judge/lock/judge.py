@@ -8,7 +8,7 @@ from proofload.judge.linearizable.search import BUDGET
 from proofload.judge.lock.balances import judge_answers, judge_conservation
 from proofload.judge.lock.burst import judge_bursts
 from proofload.judge.lock.contention import RELEASE_GRACE_NS, judge_contention, judge_status
-from proofload.judge.lock.effects import Account, Effect, Movement, attempts
+from proofload.judge.lock.effects import AccountBalance, Effect, Movement, attempts
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import LockPolicy
 from proofload.record.fault_edge import FaultSpan
@@ -21,7 +21,7 @@ def judge_lock(
     policy: LockPolicy,
     history: History,
     movements: Iterable[Movement],
-    accounts: Sequence[Account],
+    accounts: Sequence[AccountBalance],
     *,
     bursts: Sequence[Sequence[int]] = (),
     faults: Sequence[FaultSpan] = (),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from proofload.judge.models.model import IMPOSSIBLE, UNKNOWN, Operation, told
+from proofload.judge.models.model import IMPOSSIBLE, UNKNOWN, ModelOperation, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +15,10 @@ class AppendList:
     initial: tuple[Any, ...] = ()
     name: str = "list"
 
-    def step(self, state: tuple[Any, ...], operation: Operation) -> Any:
+    def step(self, state: tuple[Any, ...], operation: ModelOperation) -> Any:
         """Return the list after the operation, or IMPOSSIBLE.
 
-        >>> AppendList().step((1,), Operation(0, 1, "append", 2, None, 0, 1))
+        >>> AppendList().step((1,), ModelOperation(0, 1, "append", 2, None, 0, 1))
         (1, 2)
         """
         if operation.call == "read":
@@ -26,11 +26,11 @@ class AppendList:
         assert operation.call == "append", operation.call
         return (*state, operation.argument)
 
-    def reads(self, operation: Operation) -> bool:
+    def reads(self, operation: ModelOperation) -> bool:
         """Say whether the operation changes nothing."""
         return operation.call == "read"
 
-    def describe(self, operation: Operation) -> str:
+    def describe(self, operation: ModelOperation) -> str:
         """Return the operation in words."""
         return told(operation)
 
@@ -42,10 +42,10 @@ class GrowSet:
     initial: frozenset[Any] = frozenset()
     name: str = "set"
 
-    def step(self, state: frozenset[Any], operation: Operation) -> Any:
+    def step(self, state: frozenset[Any], operation: ModelOperation) -> Any:
         """Return the set after the operation, or IMPOSSIBLE.
 
-        >>> sorted(GrowSet().step(frozenset({1}), Operation(0, 1, "add", 2, None, 0, 1)))
+        >>> sorted(GrowSet().step(frozenset({1}), ModelOperation(0, 1, "add", 2, None, 0, 1)))
         [1, 2]
         """
         if operation.call == "read":
@@ -53,11 +53,11 @@ class GrowSet:
         assert operation.call == "add", operation.call
         return state | {operation.argument}
 
-    def reads(self, operation: Operation) -> bool:
+    def reads(self, operation: ModelOperation) -> bool:
         """Say whether the operation changes nothing."""
         return operation.call == "read"
 
-    def describe(self, operation: Operation) -> str:
+    def describe(self, operation: ModelOperation) -> str:
         """Return the operation in words."""
         if isinstance(operation.result, frozenset):
             return f"read() → {sorted(operation.result)}"

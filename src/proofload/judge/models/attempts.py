@@ -17,7 +17,7 @@ FAR_NS = 1 << 61
 """An instant beyond every history: stands for 'no bound known'. Twice it still fits in 64 bits."""
 
 
-class Kind(enum.IntEnum):
+class AttemptKind(enum.IntEnum):
     """What the limiter decided about a request, as far as a client can tell."""
 
     ADMITTED = 0
@@ -79,12 +79,12 @@ class Attempts:
     @property
     def admitted(self) -> Flags:
         """Return a mask of the requests that were surely admitted."""
-        return np.equal(self.kind, Kind.ADMITTED)
+        return np.equal(self.kind, AttemptKind.ADMITTED)
 
     @property
     def rejected(self) -> Flags:
         """Return a mask of the requests that were surely rejected."""
-        return np.equal(self.kind, Kind.REJECTED)
+        return np.equal(self.kind, AttemptKind.REJECTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class HeaderBounds:
     """What the model says the limiter must have answered, for each attempt, as bounds."""
 
     remaining_lo: Ints

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from proofload.judge.models.model import IMPOSSIBLE, UNKNOWN, Operation, told
+from proofload.judge.models.model import IMPOSSIBLE, UNKNOWN, ModelOperation, told
 
 INSUFFICIENT = "insufficient"
 """The result of a withdrawal that was refused because the balance was too low."""
@@ -23,10 +23,10 @@ class BankAccount:
     initial: int = 0
     name: str = "bank account"
 
-    def step(self, state: int, operation: Operation) -> Any:
+    def step(self, state: int, operation: ModelOperation) -> Any:
         """Return the balance after the operation, or IMPOSSIBLE.
 
-        >>> BankAccount().step(5, Operation(0, 1, "withdraw", 9, INSUFFICIENT, 0, 1))
+        >>> BankAccount().step(5, ModelOperation(0, 1, "withdraw", 9, INSUFFICIENT, 0, 1))
         5
         """
         result = operation.result
@@ -42,10 +42,10 @@ class BankAccount:
                 return state if result in (UNKNOWN, INSUFFICIENT) else IMPOSSIBLE
         return after if result in (UNKNOWN, DONE, after) else IMPOSSIBLE
 
-    def reads(self, operation: Operation) -> bool:
+    def reads(self, operation: ModelOperation) -> bool:
         """Say whether the operation changes nothing: a read, or a refused withdrawal."""
         return operation.call == "balance" or operation.result == INSUFFICIENT
 
-    def describe(self, operation: Operation) -> str:
+    def describe(self, operation: ModelOperation) -> str:
         """Return the operation in words."""
         return told(operation)

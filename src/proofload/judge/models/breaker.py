@@ -14,7 +14,7 @@ class Mode(enum.Enum):
     HALF_OPEN = "half-open"
 
 
-class Outcome(enum.Enum):
+class CallOutcome(enum.Enum):
     """What a call that was let through told of the service."""
 
     SUCCESS = "success"
@@ -24,7 +24,7 @@ class Outcome(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class BreakerState:
     """A circuit at an instant. `generation` counts changes of state: older calls' outcomes say nothing any more."""
 
     mode: Mode = Mode.CLOSED
@@ -46,33 +46,34 @@ class Breaker:
     successes: int
     trials: int = 1
 
-    def enter(self, state: State, at_ns: int) -> tuple[bool, State]:
+    def enter(self, state: BreakerState, at_ns: int) -> tuple[bool, BreakerState]:
         """Return whether a call asked for at `at_ns` is let through, and the state after it.
 
         >>> breaker = Breaker(failures=2, open_ns=10, successes=1)
-        >>> breaker.enter(State(Mode.OPEN, until_ns=10), 9)[0], breaker.enter(State(Mode.OPEN, until_ns=10), 10)[0]
+        >>> opened = BreakerState(Mode.OPEN, until_ns=10)
+        >>> breaker.enter(opened, 9)[0], breaker.enter(opened, 10)[0]
         (False, True)
         """
         if state.mode is Mode.OPEN and at_ns >= state.until_ns:
-            state = State(Mode.HALF_OPEN, generation=state.generation + 1)
+            state = BreakerState(Mode.HALF_OPEN, generation=state.generation + 1)
         if state.mode is Mode.CLOSED:
             return True, state
         if state.mode is Mode.OPEN or state.in_flight >= self.trials:
             return False, state
         return True, replace(state, in_flight=state.in_flight + 1)
 
-    def leave(self, state: State, at_ns: int, generation: int, outcome: Outcome) -> State:
+    def leave(self, state: BreakerState, at_ns: int, generation: int, outcome: CallOutcome) -> BreakerState:
         """Return the state after a call, let through in `generation`, told its outcome at `at_ns`."""
         if generation != state.generation:
             return state
-        opened = State(Mode.OPEN, until_ns=at_ns + self.open_ns, generation=generation + 1)
+        opened = BreakerState(Mode.OPEN, until_ns=at_ns + self.open_ns, generation=generation + 1)
         if state.mode is Mode.HALF_OPEN:
-            if outcome is Outcome.FAILURE:
+            if outcome is CallOutcome.FAILURE:
                 return opened
-            count = state.count + (outcome is Outcome.SUCCESS)
+            count = state.count + (outcome is CallOutcome.SUCCESS)
             if count >= self.successes:
-                return State(generation=generation + 1)
+                return BreakerState(generation=generation + 1)
             return replace(state, count=count, in_flight=state.in_flight - 1)
-        if outcome is Outcome.FAILURE:
+        if outcome is CallOutcome.FAILURE:
             return opened if state.count + 1 >= self.failures else replace(state, count=state.count + 1)
-        return replace(state, count=0) if outcome is Outcome.SUCCESS else state
+        return replace(state, count=0) if outcome is CallOutcome.SUCCESS else state

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from proofload.judge.models.attempts import Attempts, Broken, Examined, Ints, Kind, Slack, Told
+from proofload.judge.models.attempts import AttemptKind, Attempts, Broken, Examined, HeaderBounds, Ints, Slack
 
 Floats = NDArray[np.float64]
 
@@ -60,7 +60,7 @@ class _Fill:
     def least_left(self, at: Ints) -> Floats:
         """Return the least that the bucket can have held when the attempts `at` were decided, after themselves."""
         cost, rate = self.bucket.interval_ns, 1 - _RATE_ERROR
-        counted = self.attempts.kind != Kind.REJECTED
+        counted = self.attempts.kind != AttemptKind.REJECTED
         begins, ends = self.sent[counted], np.sort(self.done[counted])
         upto = np.searchsorted(begins, self.done[at], side="right") * cost
         sent = self.sent[at]
@@ -102,7 +102,7 @@ def _running_min(values: Floats) -> tuple[Floats, Ints]:
 def examine(bucket: Bucket, attempts: Attempts, slack: Slack) -> Examined:
     """Hold attempts against a bucket."""
     fill = _Fill(bucket, attempts, slack)
-    admitted, answered = attempts.admitted, attempts.kind != Kind.UNSURE
+    admitted, answered = attempts.admitted, attempts.kind != AttemptKind.UNSURE
     over: Broken | None = None
     granted = overs = 0
     if np.any(admitted):
@@ -146,20 +146,20 @@ def _early(fill: _Fill, place: int, left_ns: float) -> Broken:
     attempts, bucket = fill.attempts, fill.bucket
     to_ns = int(attempts.done_ns[place])
     from_ns = int(attempts.sent_ns[place] - bucket.size_ns)
-    near = (attempts.kind != Kind.REJECTED) & (attempts.sent_ns <= to_ns) & (attempts.done_ns >= from_ns)
+    near = (attempts.kind != AttemptKind.REJECTED) & (attempts.sent_ns <= to_ns) & (attempts.done_ns >= from_ns)
     rows = (*(int(row) for row in attempts.row[near][: bucket.burst]), int(attempts.row[place]))
     used = max(0, bucket.burst - int(left_ns / bucket.interval_ns))
     return Broken(rows, rows[-1], bucket.burst, used, from_ns, to_ns)
 
 
-def tell(bucket: Bucket, attempts: Attempts, slack: Slack) -> Told:
+def tell(bucket: Bucket, attempts: Attempts, slack: Slack) -> HeaderBounds:
     """Return what `Remaining` (whole tokens left) can have been for each attempt, and when the bucket is full again."""
     fill = _Fill(bucket, attempts, slack)
     every = np.arange(len(attempts))
     low = np.floor((fill.least_left(every) + 1) / bucket.interval_ns)
     high = np.floor((fill.most_left(every) + fill.stray_ns) / bucket.interval_ns) - 1
     rejected = attempts.rejected
-    return Told(
+    return HeaderBounds(
         np.where(rejected, 0, np.clip(low, 0, bucket.burst - 1)).astype(np.int64),
         np.where(rejected, 0, np.clip(high, 0, bucket.burst - 1)).astype(np.int64),
         attempts.sent_ns.copy(),

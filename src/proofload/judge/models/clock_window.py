@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proofload.judge.models.attempts import Attempts, Broken, Examined, Flags, Ints, Kind, Slack, Told
+from proofload.judge.models.attempts import AttemptKind, Attempts, Broken, Examined, Flags, HeaderBounds, Ints, Slack
 from proofload.judge.models.fixed_window import FixedWindow
 
 
@@ -46,7 +46,7 @@ class Placed:
         self.attempts, self.grid = attempts, grid
         self.low, self.high = grid.earliest(attempts.sent_ns), grid.latest(attempts.done_ns)
         self.sure = self.low == self.high
-        counted = attempts.kind != Kind.REJECTED
+        counted = attempts.kind != AttemptKind.REJECTED
         self.counted_sent, self.counted_done = attempts.sent_ns[counted], np.sort(attempts.done_ns[counted])
         self.admitted_sure = self.sure & attempts.admitted
         self.sure_numbers = np.sort(self.low[self.admitted_sure])
@@ -92,7 +92,7 @@ def examine_clock(model: FixedWindow, attempts: Attempts, slack: Slack, error_ns
     limit = model.limit
     placed = Placed(attempts, Grid(model.window_ns, model.phase_ns or 0, error_ns + slack.clock_ns))
     _, granted = fullest(placed.low[placed.admitted_sure])
-    _, tried = fullest(placed.low[placed.sure & (attempts.kind != Kind.UNSURE)])
+    _, tried = fullest(placed.low[placed.sure & (attempts.kind != AttemptKind.UNSURE)])
     windows, counts = np.unique(placed.sure_numbers, return_counts=True)
     overrun = windows[counts > limit]
     over = None
@@ -125,14 +125,14 @@ def first_too_many(attempts: Attempts, members: Ints, limit: int) -> Broken:
 def early(attempts: Attempts, placed: Placed, place: int, counted: int, limit: int) -> Broken:
     """Return a rejection with the admissions that can have counted against it."""
     low, high = int(placed.low[place]), int(placed.high[place])
-    near = (attempts.kind != Kind.REJECTED) & (attempts.sent_ns <= attempts.done_ns[place])
+    near = (attempts.kind != AttemptKind.REJECTED) & (attempts.sent_ns <= attempts.done_ns[place])
     near &= (placed.high >= low) & (placed.low <= high)
     rows = (*(int(row) for row in attempts.row[near][:limit]), int(attempts.row[place]))
     start = int(placed.grid.start(np.array([low]))[0])
     return Broken(rows, rows[-1], limit, counted, start, int(attempts.done_ns[place]))
 
 
-def tell_clock(model: FixedWindow, attempts: Attempts, slack: Slack, error_ns: int) -> Told:
+def tell_clock(model: FixedWindow, attempts: Attempts, slack: Slack, error_ns: int) -> HeaderBounds:
     """Return what `Remaining` and the window's end can have been for each attempt."""
     grid = Grid(model.window_ns, model.phase_ns or 0, error_ns + slack.clock_ns)
     placed = Placed(attempts, grid)
@@ -142,7 +142,7 @@ def tell_clock(model: FixedWindow, attempts: Attempts, slack: Slack, error_ns: i
     )
     unknown = placed.foreign(placed.low) | (placed.high - placed.low > 1)
     rejected = attempts.rejected
-    return Told(
+    return HeaderBounds(
         np.where(rejected | unknown, 0, np.maximum(0, model.limit - upto)).astype(np.int64),
         np.where(rejected, 0, np.maximum(0, model.limit - 1 - before)).astype(np.int64),
         grid.start(placed.low + 1) - error_ns,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from proofload.judge.models.model import IMPOSSIBLE, UNKNOWN, Operation, told
+from proofload.judge.models.model import IMPOSSIBLE, UNKNOWN, ModelOperation, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +15,10 @@ class Counter:
     initial: int = 0
     name: str = "counter"
 
-    def step(self, state: int, operation: Operation) -> Any:
+    def step(self, state: int, operation: ModelOperation) -> Any:
         """Return the value after the operation, or IMPOSSIBLE.
 
-        >>> Counter().step(2, Operation(0, 1, "add", 3, None, 0, 1))
+        >>> Counter().step(2, ModelOperation(0, 1, "add", 3, None, 0, 1))
         5
         """
         if operation.call == "read":
@@ -28,10 +28,10 @@ class Counter:
         after = state + operation.argument
         return after if operation.result in (UNKNOWN, None, after) else IMPOSSIBLE
 
-    def reads(self, operation: Operation) -> bool:
+    def reads(self, operation: ModelOperation) -> bool:
         """Say whether the operation changes nothing."""
         return operation.call == "read"
 
-    def describe(self, operation: Operation) -> str:
+    def describe(self, operation: ModelOperation) -> str:
         """Return the operation in words."""
         return told(operation)

@@ -12,11 +12,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proofload.judge.models.attempts import FAR_NS, Attempts, Broken, Examined, Ints, Kind, Slack, Told, suffix_min
+from proofload.judge.models.attempts import (
+    FAR_NS,
+    AttemptKind,
+    Attempts,
+    Broken,
+    Examined,
+    HeaderBounds,
+    Ints,
+    Slack,
+    suffix_min,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class FixedWindowState:
     """The running window of one key."""
 
     start_ns: int
@@ -32,10 +42,11 @@ class FixedWindow:
     phase_ns: int | None = None
     """An instant at which a window begins, for windows aligned to a clock; None: a key's first request begins one."""
 
-    def admit(self, state: State | None, at_ns: int) -> tuple[bool, State]:
+    def admit(self, state: FixedWindowState | None, at_ns: int) -> tuple[bool, FixedWindowState]:
         """Return whether a request decided at `at_ns` is admitted, and the state after it.
 
-        >>> FixedWindow(1, 10).admit(State(0, 1), 9)[0], FixedWindow(1, 10).admit(State(0, 1), 10)[0]
+        >>> used_up = FixedWindowState(0, 1)
+        >>> FixedWindow(1, 10).admit(used_up, 9)[0], FixedWindow(1, 10).admit(used_up, 10)[0]
         (False, True)
         """
         if self.phase_ns is None:
@@ -44,7 +55,7 @@ class FixedWindow:
             start_ns = at_ns - (at_ns - self.phase_ns) % self.window_ns
         count = state.count if state is not None and state.start_ns == start_ns else 0
         admitted = count < self.limit
-        return admitted, State(start_ns, count + admitted)
+        return admitted, FixedWindowState(start_ns, count + admitted)
 
 
 @dataclass(slots=True)
@@ -69,7 +80,11 @@ class Walk:
         self.shortest = model.window_ns - slack.window_ns
         self.longest = model.window_ns + slack.window_ns
         sent, done, kind = attempts.sent_ns, attempts.done_ns, attempts.kind
-        admitted, rejected, sure = kind == Kind.ADMITTED, kind == Kind.REJECTED, kind != Kind.UNSURE
+        admitted, rejected, sure = (
+            kind == AttemptKind.ADMITTED,
+            kind == AttemptKind.REJECTED,
+            kind != AttemptKind.UNSURE,
+        )
         counted = ~rejected
         self.adm_sent, self.adm_done, self.adm_row = sent[admitted], done[admitted], attempts.row[admitted]
         self.adm_done_from = suffix_min(self.adm_done)
@@ -152,7 +167,7 @@ def _plus(instant_ns: int, duration_ns: int) -> int:
 def examine_first_request(model: FixedWindow, attempts: Attempts, slack: Slack) -> Examined:
     """Hold attempts against windows that a key's first request begins; linear but for the sorting."""
     limit = model.limit
-    if not np.any(attempts.kind != Kind.UNSURE):
+    if not np.any(attempts.kind != AttemptKind.UNSURE):
         return Examined(None, None, 0, limit + 1, 0, limit)
     walk = Walk(model, attempts, slack)
     right = np.zeros(len(walk.rej_row), dtype=np.bool_)
@@ -212,23 +227,23 @@ def _too_early(walk: Walk, place: int, possible: int, limit: int) -> Broken:
     """Return a rejection with every admission that could have counted against it within a window's length."""
     sent_ns, done_ns = int(walk.rej_sent[place]), int(walk.rej_done[place])
     attempts = walk.attempts
-    near = (attempts.kind != Kind.REJECTED) & (attempts.sent_ns <= done_ns)
+    near = (attempts.kind != AttemptKind.REJECTED) & (attempts.sent_ns <= done_ns)
     near &= attempts.done_ns >= sent_ns - walk.longest
     rows = (*(int(row) for row in attempts.row[near][:limit]), int(walk.rej_row[place]))
     return Broken(rows, rows[-1], limit, possible, sent_ns - walk.model.window_ns, done_ns)
 
 
-def tell_first_request(model: FixedWindow, attempts: Attempts, slack: Slack) -> Told:
+def tell_first_request(model: FixedWindow, attempts: Attempts, slack: Slack) -> HeaderBounds:
     """Return what `Remaining` and the window's end can have been for each attempt."""
     count = len(attempts)
-    told = Told(
+    told = HeaderBounds(
         np.full(count, model.limit, dtype=np.int64),
         np.full(count, -1, dtype=np.int64),
         np.full(count, FAR_NS, dtype=np.int64),
         np.full(count, -FAR_NS, dtype=np.int64),
         np.full(count, -1, dtype=np.int64),
     )
-    if not np.any(attempts.kind != Kind.UNSURE):
+    if not np.any(attempts.kind != AttemptKind.UNSURE):
         return told
     walk = Walk(model, attempts, slack)
     done_to = np.maximum.accumulate(attempts.done_ns)

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class LeakyBucketState:
     """How full the bucket is at an instant."""
 
     level: Fraction
@@ -22,11 +22,11 @@ class LeakyBucket:
     window_ns: int
     burst: int
 
-    def admit(self, state: State | None, at_ns: int) -> tuple[bool, State]:
+    def admit(self, state: LeakyBucketState | None, at_ns: int) -> tuple[bool, LeakyBucketState]:
         """Return whether a request decided at `at_ns` is admitted, and the state after it.
 
         >>> model = LeakyBucket(limit=1, window_ns=10, burst=1)
-        >>> model.admit(State(Fraction(1), 0), 9)[0], model.admit(State(Fraction(1), 0), 10)[0]
+        >>> model.admit(LeakyBucketState(Fraction(1), 0), 9)[0], model.admit(LeakyBucketState(Fraction(1), 0), 10)[0]
         (False, True)
         """
         level = Fraction(0)
@@ -34,4 +34,4 @@ class LeakyBucket:
             leaked = Fraction((at_ns - state.at_ns) * self.limit, self.window_ns)
             level = max(level, state.level - leaked)
         admitted = level + 1 <= self.burst
-        return admitted, State(level + 1 if admitted else level, at_ns)
+        return admitted, LeakyBucketState(level + 1 if admitted else level, at_ns)

@@ -22,7 +22,7 @@ UNKNOWN = Unknown.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class ModelOperation:
     """One call on a shared object: it took effect at one instant inside [invoked_ns, returned_ns].
 
     With `certain` False it may have taken effect at any time from `invoked_ns` on, or never.
@@ -54,15 +54,15 @@ class Model(Protocol):
         """Return the state at the start."""
         ...
 
-    def step(self, state: Any, operation: Operation) -> Any:
+    def step(self, state: Any, operation: ModelOperation) -> Any:
         """Return the state after the operation, or `IMPOSSIBLE` where its result can't come about in `state`."""
         ...
 
-    def reads(self, operation: Operation) -> bool:
+    def reads(self, operation: ModelOperation) -> bool:
         """Say whether the operation leaves every state as it is."""
         ...
 
-    def describe(self, operation: Operation) -> str:
+    def describe(self, operation: ModelOperation) -> str:
         """Return the operation and its result as a person would write it."""
         ...
 
@@ -74,10 +74,10 @@ class _Impossible(enum.Enum):
 IMPOSSIBLE = _Impossible.IMPOSSIBLE
 
 
-def told(operation: Operation, *, argument: bool = True) -> str:
+def told(operation: ModelOperation, *, argument: bool = True) -> str:
     """Return an operation in the common form, `write(3) → ok`.
 
-    >>> told(Operation(0, 1, "read", None, 3, 0, 1), argument=False)
+    >>> told(ModelOperation(0, 1, "read", None, 3, 0, 1), argument=False)
     'read() → 3'
     """
     inside = "" if not argument or operation.argument is None else str(operation.argument)

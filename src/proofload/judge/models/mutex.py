@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from proofload.judge.models.model import FOREVER_NS, IMPOSSIBLE, UNKNOWN, Operation, told
+from proofload.judge.models.model import FOREVER_NS, IMPOSSIBLE, UNKNOWN, ModelOperation, told
 
 BUSY = "busy"
 """The result of an `acquire` that found the lock held."""
@@ -41,10 +41,10 @@ class Mutex:
     initial: Holding = _FREE
     name: str = "mutex"
 
-    def step(self, state: Holding, operation: Operation) -> Any:
+    def step(self, state: Holding, operation: ModelOperation) -> Any:
         """Return the state after the operation, or IMPOSSIBLE.
 
-        >>> Mutex().step(Holding(("a", 0), 1), Operation(1, "b", "acquire", None, 2, 0, 1)) is IMPOSSIBLE
+        >>> Mutex().step(Holding(("a", 0), 1), ModelOperation(1, "b", "acquire", None, 2, 0, 1)) is IMPOSSIBLE
         True
         """
         match operation.call:
@@ -65,18 +65,18 @@ class Mutex:
         expired = state.holder is not None and state.holder[1] == operation.argument
         return state._replace(holder=None) if expired else state
 
-    def reads(self, operation: Operation) -> bool:
+    def reads(self, operation: ModelOperation) -> bool:
         """Say whether the operation changes nothing: one that was refused."""
         return operation.result in (BUSY, NOT_HELD, STALE)
 
-    def describe(self, operation: Operation) -> str:
+    def describe(self, operation: ModelOperation) -> str:
         """Return the operation in words."""
         if operation.call == "expire":
             return f"the lease of row {operation.argument} runs out"
         return told(operation)
 
 
-def with_leases(operations: Iterable[Operation], lease_ns: int) -> list[Operation]:
+def with_leases(operations: Iterable[ModelOperation], lease_ns: int) -> list[ModelOperation]:
     """Return the operations and, for each acquisition, the end of its lease as an operation of the lock's own.
 
     A lease begins when the lock is taken, so it ends inside the acquisition's interval moved by `lease_ns`; where the
@@ -100,7 +100,7 @@ def with_leases(operations: Iterable[Operation], lease_ns: int) -> list[Operatio
     return found
 
 
-def _acquire(state: Holding, operation: Operation) -> Any:
+def _acquire(state: Holding, operation: ModelOperation) -> Any:
     if operation.result == BUSY:
         return IMPOSSIBLE if state.holder is None else state
     if state.holder is not None:

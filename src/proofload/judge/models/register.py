@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from proofload.judge.models.model import IMPOSSIBLE, UNKNOWN, Operation, told
+from proofload.judge.models.model import IMPOSSIBLE, UNKNOWN, ModelOperation, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +15,10 @@ class Register:
     initial: Hashable = None
     name: str = "register"
 
-    def step(self, state: Hashable, operation: Operation) -> Hashable:
+    def step(self, state: Hashable, operation: ModelOperation) -> Hashable:
         """Return the value after the operation, or IMPOSSIBLE.
 
-        >>> Register().step(3, Operation(0, 1, "cas", (3, 4), True, 0, 1))
+        >>> Register().step(3, ModelOperation(0, 1, "cas", (3, 4), True, 0, 1))
         4
         """
         if operation.call == "read":
@@ -33,10 +33,10 @@ class Register:
             return IMPOSSIBLE
         return new if swaps else state
 
-    def reads(self, operation: Operation) -> bool:
+    def reads(self, operation: ModelOperation) -> bool:
         """Say whether the operation changes nothing: a read, or a compare-and-set that said no."""
         return operation.call == "read" or operation.result is False
 
-    def describe(self, operation: Operation) -> str:
+    def describe(self, operation: ModelOperation) -> str:
         """Return the operation in words."""
         return told(operation)

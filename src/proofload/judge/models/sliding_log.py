@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proofload.judge.models.attempts import Attempts, Broken, Examined, Ints, Kind, Slack, Told
+from proofload.judge.models.attempts import AttemptKind, Attempts, Broken, Examined, HeaderBounds, Ints, Slack
 
 State = tuple[int, ...]
 """When the admissions still in view were decided, oldest first."""
@@ -55,7 +55,7 @@ def examine(model: SlidingLog, attempts: Attempts, slack: Slack) -> Examined:
         chosen = inside[np.argsort(done[inside], kind="stable")][: limit + 1]
         rows = tuple(int(row) for row in attempts.row[admitted[chosen]])
         over = Broken(rows, rows[-1], limit, granted, from_ns, int(done[chosen].max()))
-    answered = attempts.kind != Kind.UNSURE
+    answered = attempts.kind != AttemptKind.UNSURE
     _, _, tried = _inside(attempts.sent_ns[answered], attempts.done_ns[answered], shortest)
     rejected = np.flatnonzero(attempts.rejected)
     possible = _possible(attempts, rejected, longest)
@@ -69,7 +69,7 @@ def examine(model: SlidingLog, attempts: Attempts, slack: Slack) -> Examined:
 
 def _possible(attempts: Attempts, at: Ints, longest_ns: int) -> Ints:
     """Return how many admissions can have been in view when the attempts `at` were decided, themselves included."""
-    counted = attempts.kind != Kind.REJECTED
+    counted = attempts.kind != AttemptKind.REJECTED
     begins, ends = attempts.sent_ns[counted], np.sort(attempts.done_ns[counted])
     upto = np.searchsorted(begins, attempts.done_ns[at], side="right")
     return np.asarray(upto - np.searchsorted(ends, attempts.sent_ns[at] - longest_ns), dtype=np.int64)
@@ -77,12 +77,12 @@ def _possible(attempts: Attempts, at: Ints, longest_ns: int) -> Ints:
 
 def _early(attempts: Attempts, place: int, counted: int, limit: int, longest_ns: int) -> Broken:
     from_ns, to_ns = int(attempts.sent_ns[place]) - longest_ns, int(attempts.done_ns[place])
-    near = (attempts.kind != Kind.REJECTED) & (attempts.sent_ns <= to_ns) & (attempts.done_ns >= from_ns)
+    near = (attempts.kind != AttemptKind.REJECTED) & (attempts.sent_ns <= to_ns) & (attempts.done_ns >= from_ns)
     rows = (*(int(row) for row in attempts.row[near][:limit]), int(attempts.row[place]))
     return Broken(rows, rows[-1], limit, counted, from_ns, to_ns)
 
 
-def tell(model: SlidingLog, attempts: Attempts, slack: Slack) -> Told:
+def tell(model: SlidingLog, attempts: Attempts, slack: Slack) -> HeaderBounds:
     """Return what `Remaining` can have been for each attempt; an allowance is whole again within a window."""
     shortest, longest = model.window_ns - slack.window_ns, model.window_ns + slack.window_ns
     admitted = attempts.admitted
@@ -92,7 +92,7 @@ def tell(model: SlidingLog, attempts: Attempts, slack: Slack) -> Told:
     if not attempts.fresh:
         upto = np.where(attempts.sent_ns > attempts.sent_ns[0] + longest, upto, model.limit)
     rejected = attempts.rejected
-    return Told(
+    return HeaderBounds(
         np.where(rejected, 0, np.maximum(0, model.limit - upto)).astype(np.int64),
         np.where(rejected, 0, np.maximum(0, model.limit - 1 - np.maximum(0, surely))).astype(np.int64),
         attempts.sent_ns.copy(),

@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from proofload.judge.models.attempts import FAR_NS, Attempts, Broken, Examined, Ints, Kind, Slack, Told
+from proofload.judge.models.attempts import FAR_NS, AttemptKind, Attempts, Broken, Examined, HeaderBounds, Ints, Slack
 from proofload.judge.models.clock_window import Grid, Placed, early, fullest
 
 _HAIR = 1e-6
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class SlidingCounterState:
     """Admissions of the window `number` and of the one before it."""
 
     number: int
@@ -36,24 +36,24 @@ class SlidingWindowCounter:
     window_ns: int
     phase_ns: int = 0
 
-    def admit(self, state: State | None, at_ns: int) -> tuple[bool, State]:
+    def admit(self, state: SlidingCounterState | None, at_ns: int) -> tuple[bool, SlidingCounterState]:
         """Return whether a request decided at `at_ns` is admitted, and the state after it.
 
         >>> model = SlidingWindowCounter(4, 10)
-        >>> model.admit(State(0, 0, 4), 14)[0], model.admit(State(0, 0, 4), 15)[0]
+        >>> model.admit(SlidingCounterState(0, 0, 4), 14)[0], model.admit(SlidingCounterState(0, 0, 4), 15)[0]
         (True, True)
-        >>> model.admit(State(0, 0, 4), 12)[0]
+        >>> model.admit(SlidingCounterState(0, 0, 4), 12)[0]
         False
         """
         number, into_ns = divmod(at_ns - self.phase_ns, self.window_ns)
-        state = state or State(number, 0, 0)
+        state = state or SlidingCounterState(number, 0, 0)
         if number == state.number:
             before, count = state.before, state.count
         else:
             before, count = (state.count if number == state.number + 1 else 0), 0
         used = Fraction(before * (self.window_ns - into_ns), self.window_ns) + count
         admitted = used + 1 <= self.limit
-        return admitted, State(number, before, count + admitted)
+        return admitted, SlidingCounterState(number, before, count + admitted)
 
 
 def _used(placed: Placed, at: Ints, number: Ints) -> tuple[Floats, Floats]:
@@ -67,7 +67,7 @@ def _used(placed: Placed, at: Ints, number: Ints) -> tuple[Floats, Floats]:
     far = np.full(len(at), FAR_NS, dtype=np.int64)
     most = placed.possibly_upto(number - 1, far) * (1 - out_lo) + placed.possibly_upto(number, done)
     # A request that may have been counted is among those possibly counted up to its own end.
-    return least, most - (attempts.kind[at] != Kind.REJECTED)
+    return least, most - (attempts.kind[at] != AttemptKind.REJECTED)
 
 
 def examine(
@@ -77,7 +77,7 @@ def examine(
     limit = model.limit
     placed = Placed(attempts, Grid(model.window_ns, model.phase_ns, error_ns + slack.clock_ns, first))
     _, granted = fullest(placed.low[placed.admitted_sure])
-    _, tried = fullest(placed.low[placed.sure & (attempts.kind != Kind.UNSURE)])
+    _, tried = fullest(placed.low[placed.sure & (attempts.kind != AttemptKind.UNSURE)])
     certain = np.flatnonzero(placed.admitted_sure)
     least, _ = _used(placed, certain, placed.low[certain])
     overs = certain[least >= limit + _HAIR]
@@ -127,7 +127,7 @@ def _broken(attempts: Attempts, chosen: Ints, limit: int, counted: int) -> Broke
 
 def tell(
     model: SlidingWindowCounter, attempts: Attempts, slack: Slack, error_ns: int, first: int | None = None
-) -> Told:
+) -> HeaderBounds:
     """Return what `Remaining` can have been for each attempt, and when its window ends."""
     grid = Grid(model.window_ns, model.phase_ns, error_ns + slack.clock_ns, first)
     placed = Placed(attempts, grid)
@@ -140,7 +140,7 @@ def tell(
     # Up and down by one: whether a fraction of a request is told as one differs.
     high = np.clip(np.ceil(model.limit - least - _HAIR), 0, model.limit)
     low = np.clip(np.floor(model.limit - most - 2), 0, model.limit)
-    return Told(
+    return HeaderBounds(
         np.where(rejected | unknown, 0, low).astype(np.int64),
         np.where(rejected, 0, high).astype(np.int64),
         attempts.sent_ns.copy(),

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class TokenBucketState:
     """Tokens in the bucket at an instant."""
 
     tokens: Fraction
@@ -22,11 +22,11 @@ class TokenBucket:
     window_ns: int
     burst: int
 
-    def admit(self, state: State | None, at_ns: int) -> tuple[bool, State]:
+    def admit(self, state: TokenBucketState | None, at_ns: int) -> tuple[bool, TokenBucketState]:
         """Return whether a request decided at `at_ns` is admitted, and the state after it.
 
         >>> model = TokenBucket(limit=1, window_ns=10, burst=1)
-        >>> model.admit(State(Fraction(0), 0), 9)[0], model.admit(State(Fraction(0), 0), 10)[0]
+        >>> model.admit(TokenBucketState(Fraction(0), 0), 9)[0], model.admit(TokenBucketState(Fraction(0), 0), 10)[0]
         (False, True)
         """
         tokens = Fraction(self.burst)
@@ -34,4 +34,4 @@ class TokenBucket:
             refilled = state.tokens + Fraction((at_ns - state.at_ns) * self.limit, self.window_ns)
             tokens = min(tokens, refilled)
         admitted = tokens >= 1
-        return admitted, State(tokens - 1 if admitted else tokens, at_ns)
+        return admitted, TokenBucketState(tokens - 1 if admitted else tokens, at_ns)

@@ -46,7 +46,7 @@ def judge_books(
     cut = [row for one in users for row in one.orders if _is_cut(history.exchanges([row])[0], span)]
     says = f"{len(cut)} orders were under way when {span.service} died"
     findings = [held(CUT, says, examined=len(cut), needed=_LEAST_CUT)]
-    found = [told for one in users if (told := _Told.of(policy, history, one)) is not None]
+    found = [told for one in users if (told := _UserSums.of(policy, history, one)) is not None]
     pending = [one for one in found if one.pending]
     if pending:
         says = f"{len(pending)} of {len(found)} users have orders that are pending still, "
@@ -60,7 +60,7 @@ def judge_books(
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _UserSums:
     """The sums of one user."""
 
     books: Books
@@ -72,7 +72,7 @@ class _Told:
     acknowledged: int
 
     @classmethod
-    def of(cls, policy: OrdersPolicy, history: History, books: Books) -> _Told | None:
+    def of(cls, policy: OrdersPolicy, history: History, books: Books) -> _UserSums | None:
         """Return them, or None where something was not answered that they rest on."""
         deposits = history.exchanges(books.deposits)
         if books.book is None or books.balance is None or not all(_is_good(one) for one in deposits):
@@ -92,7 +92,7 @@ class _Told:
         return self.balance - (self.deposited - self.paid)
 
 
-def _partial(history: History, settled: Sequence[_Told], cut: Sequence[int]) -> Finding:
+def _partial(history: History, settled: Sequence[_UserSums], cut: Sequence[int]) -> Finding:
     wrong = [one for one in settled if one.off]
     if not wrong:
         says = f"money and orders of {len(settled)} users agree to the last unit"
@@ -109,7 +109,7 @@ def _partial(history: History, settled: Sequence[_Told], cut: Sequence[int]) -> 
     return Finding(PARTIAL, Outcome.FAIL, says, len(settled), 1, tuple(rows), shown, _LOOK, figures)
 
 
-def _lost(history: History, settled: Sequence[_Told]) -> Finding:
+def _lost(history: History, settled: Sequence[_UserSums]) -> Finding:
     wrong = [one for one in settled if one.acknowledged > one.paid_orders]
     examined = sum(one.acknowledged for one in settled)
     if not wrong:

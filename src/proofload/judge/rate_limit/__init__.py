@@ -1,11 +1,12 @@
 """Judges a rate limit from outside, on intervals; never sends anything, never guesses a decision instant.
 
-Build a `Scene` (policy, history, anchor, how exact things are), then ask the judges with the rows that each is about.
+Build a `RateLimitContext` (policy, history, anchor, how exact things are), then ask the judges with the rows that each
+is about.
 """
 
 from proofload.judge.models.attempts import Slack
 from proofload.judge.rate_limit.admission import judge_admission, judge_evasion, judge_isolation
-from proofload.judge.rate_limit.context import Scene
+from proofload.judge.rate_limit.context import RateLimitContext
 from proofload.judge.rate_limit.headers import judge_headers
 from proofload.judge.rate_limit.identify import Identification, identify
 from proofload.judge.rate_limit.surroundings import (
@@ -18,7 +19,7 @@ from proofload.judge.rate_limit.surroundings import (
 
 __all__ = [
     "Identification",
-    "Scene",
+    "RateLimitContext",
     "Slack",
     "identify",
     "judge_admission",

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from proofload.core.units import format_duration
-from proofload.judge.models.attempts import Broken, Examined, Kind
-from proofload.judge.rate_limit.context import Keyed, Scene, attempts_of, by_key
+from proofload.judge.models.attempts import AttemptKind, Broken, Examined
+from proofload.judge.rate_limit.context import Keyed, RateLimitContext, attempts_of, by_key
 from proofload.judge.rate_limit.counterexample import ordinal, promise, steps
 from proofload.judge.rate_limit.models import can_judge, examine
 from proofload.judge.verdict import Finding, Outcome, held
@@ -31,14 +31,14 @@ _LEAST_OTHERS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedKey:
     """One key and how its attempts fared."""
 
     keyed: Keyed
     examined: Examined
 
 
-def judge_admission(scene: Scene, rows: ArrayLike, *, needed: int | None = None) -> list[Finding]:
+def judge_admission(scene: RateLimitContext, rows: ArrayLike, *, needed: int | None = None) -> list[Finding]:
     """Return over-admission, wrongful rejection, wrong status and 'never rejects', over every key in `rows`.
 
     PASS for over-admission needs more requests than the limit surely decided inside one window; PASS for wrongful
@@ -47,12 +47,12 @@ def judge_admission(scene: Scene, rows: ArrayLike, *, needed: int | None = None)
     reason = can_judge(scene)
     if reason:
         return [Finding(rule, Outcome.INCONCLUSIVE, reason) for rule in (OVER, WRONGFUL, STATUS)]
-    judged = [Judged(keyed, examine(scene, keyed.attempts)) for keyed in by_key(scene, rows, interesting=True)]
+    judged = [JudgedKey(keyed, examine(scene, keyed.attempts)) for keyed in by_key(scene, rows, interesting=True)]
     findings = [_over(scene, judged), _wrongful(scene, judged, np.size(rows), needed), *_status(scene, judged)]
     return [*findings, *_never(scene, judged)]
 
 
-def _over(scene: Scene, judged: Sequence[Judged]) -> Finding:
+def _over(scene: RateLimitContext, judged: Sequence[JudgedKey]) -> Finding:
     policy = scene.policy
     broken = [(one, one.examined.over) for one in judged if one.examined.over is not None]
     tried = max((one.examined.tried for one in judged), default=0)
@@ -64,7 +64,9 @@ def _over(scene: Scene, judged: Sequence[Judged]) -> Finding:
     return over_finding(scene, one.keyed, over, OVER, keys=len(broken))
 
 
-def over_finding(scene: Scene, keyed: Keyed, over: Broken, rule: str, **figures: int | float | str) -> Finding:
+def over_finding(
+    scene: RateLimitContext, keyed: Keyed, over: Broken, rule: str, **figures: int | float | str
+) -> Finding:
     """Return FAIL for an allowance that was overrun, with the admissions that show it."""
     span = format_duration(over.to_ns - over.from_ns)
     nth = ordinal(over.allowed + 1)
@@ -84,7 +86,7 @@ def over_finding(scene: Scene, keyed: Keyed, over: Broken, rule: str, **figures:
     return Finding(rule, Outcome.FAIL, says, len(over.rows), over.allowed + 1, over.rows, shown, _LOOK_OVER, figures)
 
 
-def _wrongful(scene: Scene, judged: Sequence[Judged], sent: int, needed: int | None) -> Finding:
+def _wrongful(scene: RateLimitContext, judged: Sequence[JudgedKey], sent: int, needed: int | None) -> Finding:
     policy = scene.policy
     broken = [(one, one.examined.wrongful) for one in judged if one.examined.wrongful is not None]
     if not broken:
@@ -98,7 +100,7 @@ def _wrongful(scene: Scene, judged: Sequence[Judged], sent: int, needed: int | N
     return wrongful_finding(scene, one.keyed, wrong, one.examined.wrongfuls)
 
 
-def wrongful_finding(scene: Scene, keyed: Keyed, wrong: Broken, times: int, rule: str = WRONGFUL) -> Finding:
+def wrongful_finding(scene: RateLimitContext, keyed: Keyed, wrong: Broken, times: int, rule: str = WRONGFUL) -> Finding:
     """Return FAIL for a rejection that came before the allowance was used up."""
     says = (
         f"row {wrong.culprit} of {keyed.key} was rejected when at the most {wrong.counted} requests "
@@ -110,7 +112,7 @@ def wrongful_finding(scene: Scene, keyed: Keyed, wrong: Broken, times: int, rule
     return Finding(rule, Outcome.FAIL, says, times, 1, wrong.rows, shown, _LOOK_WRONGFUL, figures)
 
 
-def _status(scene: Scene, judged: Sequence[Judged]) -> list[Finding]:
+def _status(scene: RateLimitContext, judged: Sequence[JudgedKey]) -> list[Finding]:
     """Return whether what must have been rejected was rejected with the promised status."""
     rejections = 0
     for one in judged:
@@ -126,14 +128,14 @@ def _status(scene: Scene, judged: Sequence[Judged]) -> list[Finding]:
     return [held(STATUS, says, examined=rejections, needed=1)]
 
 
-def _in_place_of(scene: Scene, keyed: Keyed) -> Finding | None:
+def _in_place_of(scene: RateLimitContext, keyed: Keyed) -> Finding | None:
     """Return FAIL where an error of another kind surely stands in the place of the promised rejection."""
     attempts = keyed.attempts
     errors = scene.history.numbers("status")[attempts.row] >= 400
-    errors &= attempts.kind == Kind.UNSURE
+    errors &= attempts.kind == AttemptKind.UNSURE
     if np.count_nonzero(attempts.admitted) < scene.policy.limit or np.count_nonzero(errors) < _LEAST_OTHERS:
         return None
-    kind = np.where(errors, Kind.ADMITTED, attempts.kind).astype(np.uint8)
+    kind = np.where(errors, AttemptKind.ADMITTED, attempts.kind).astype(np.uint8)
     # Were these admitted, the limit would be overrun; were they rejected, they would say so: both break the promise.
     supposed = examine(scene, replace(attempts, kind=kind))
     if supposed.over is None or supposed.over.counted < scene.policy.limit + _LEAST_OTHERS:
@@ -150,7 +152,7 @@ def _in_place_of(scene: Scene, keyed: Keyed) -> Finding | None:
     return Finding(STATUS, Outcome.FAIL, says, count, 1, rows, shown, _LOOK_STATUS, {"status": status, "times": count})
 
 
-def _never(scene: Scene, judged: Sequence[Judged]) -> list[Finding]:
+def _never(scene: RateLimitContext, judged: Sequence[JudgedKey]) -> list[Finding]:
     """Return whether anything was ever rejected, where the limit was surely put to the test."""
     tested = [one for one in judged if one.examined.tried >= one.examined.tried_needed]
     if not tested:
@@ -167,12 +169,12 @@ def _never(scene: Scene, judged: Sequence[Judged]) -> list[Finding]:
     return [Finding(NEVER, Outcome.FAIL, says, worst.examined.tried, 1, over.rows, over_lines(scene, over), look)]
 
 
-def over_lines(scene: Scene, over: Broken) -> tuple[str, ...]:
+def over_lines(scene: RateLimitContext, over: Broken) -> tuple[str, ...]:
     """Return the lines that show an overrun allowance."""
     return steps(scene.history, over.rows, (f"admitted, and {over.allowed} are allowed",))
 
 
-def judge_evasion(scene: Scene, rows: ArrayLike, by: str) -> list[Finding]:
+def judge_evasion(scene: RateLimitContext, rows: ArrayLike, by: str) -> list[Finding]:
     """Return whether `rows`, of one key but varied in `by` (a header, a path, a connection), share one allowance."""
     attempts = attempts_of(scene, rows)
     if not len(attempts):
@@ -189,12 +191,12 @@ def judge_evasion(scene: Scene, rows: ArrayLike, by: str) -> list[Finding]:
     return [replace(finding, look_at=f"what the limiter's key is made of: it must not hold the {by}")]
 
 
-def judge_isolation(scene: Scene, rows: ArrayLike) -> list[Finding]:
+def judge_isolation(scene: RateLimitContext, rows: ArrayLike) -> list[Finding]:
     """Return whether the keys in `rows` (two or more) leave each other alone: one's excess never limits another."""
     reason = can_judge(scene)
     if reason:
         return [Finding(LEAK, Outcome.INCONCLUSIVE, reason)]
-    every = [Judged(keyed, examine(scene, keyed.attempts)) for keyed in by_key(scene, rows)]
+    every = [JudgedKey(keyed, examine(scene, keyed.attempts)) for keyed in by_key(scene, rows)]
     full = [one for one in every if one.examined.granted >= one.examined.granted_needed]
     wronged = [(one, one.examined.wrongful) for one in every if one.examined.wrongful is not None]
     if wronged and full and len(every) > 1:

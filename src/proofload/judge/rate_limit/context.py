@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from proofload.core.clock import Anchor
-from proofload.judge.models.attempts import Attempts, Ints, Kind, Slack
+from proofload.judge.models.attempts import AttemptKind, Attempts, Ints, Slack
 from proofload.judge.rate_limit.fields import Fields
 from proofload.plan.policies import RateLimitPolicy
 from proofload.record.exchange import NEVER_NS, Ending
@@ -18,7 +18,7 @@ from proofload.record.history import CLOCK_COLUMN, History
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class RateLimitContext:
     """Everything that the judges of a rate limit share: the promise, what happened, and how exact either is."""
 
     policy: RateLimitPolicy
@@ -52,29 +52,29 @@ class Scene:
         """Return how far an instant of ours, told as the target's wall-clock time, may be off."""
         return self.clock_skew_ns + (self.anchor.uncertainty_ns if self.anchor else 0)
 
-    def with_policy(self, **changes: object) -> Scene:
+    def with_policy(self, **changes: object) -> RateLimitContext:
         """Return the same scene under a promise with other values."""
         return replace(self, policy=self.policy.model_copy(update=changes))
 
 
-def kinds(scene: Scene, rows: Ints) -> NDArray[np.uint8]:
-    """Return the `Kind` of each row: what a client can tell of the limiter's decision."""
+def kinds(scene: RateLimitContext, rows: Ints) -> NDArray[np.uint8]:
+    """Return the `AttemptKind` of each row: what a client can tell of the limiter's decision."""
     status = scene.history.numbers("status")[rows]
     answered = scene.history.numbers("ending")[rows] == Ending.ANSWERED
-    kind = np.full(len(rows), Kind.UNSURE, dtype=np.uint8)
+    kind = np.full(len(rows), AttemptKind.UNSURE, dtype=np.uint8)
     admitted = (status >= 200) & (status < 400)
     if scene.admitted_statuses:
         admitted |= np.isin(status, list(scene.admitted_statuses))
-    kind[answered & admitted] = Kind.ADMITTED
-    kind[answered & (status == scene.policy.status)] = Kind.REJECTED
+    kind[answered & admitted] = AttemptKind.ADMITTED
+    kind[answered & (status == scene.policy.status)] = AttemptKind.REJECTED
     if scene.excused:
         sent, done = scene.history.numbers("sent_ns")[rows], scene.history.numbers("done_ns")[rows]
         for span in scene.excused:
-            kind[(done >= span.wide_from_ns) & (sent <= span.wide_to_ns)] = Kind.UNSURE
+            kind[(done >= span.wide_from_ns) & (sent <= span.wide_to_ns)] = AttemptKind.UNSURE
     return kind
 
 
-def attempts_of(scene: Scene, rows: ArrayLike) -> Attempts:
+def attempts_of(scene: RateLimitContext, rows: ArrayLike) -> Attempts:
     """Return the attempts that `rows` made, all on one key; what never left us is no attempt."""
     chosen = np.asarray(rows, dtype=np.int64)
     ending = scene.history.numbers("ending")[chosen]
@@ -97,7 +97,7 @@ class Keyed:
     attempts: Attempts
 
 
-def key_codes(scene: Scene, rows: Ints) -> Ints:
+def key_codes(scene: RateLimitContext, rows: Ints) -> Ints:
     """Return a number for the key of each row, under the scope that the policy declares."""
     if scene.policy.scope == "client_ip":
         return scene.history.frame["source"].to_physical().to_numpy()[rows].astype(np.int64)
@@ -106,14 +106,14 @@ def key_codes(scene: Scene, rows: Ints) -> Ints:
     return np.zeros(len(rows), dtype=np.int64)
 
 
-def key_name(scene: Scene, row: int) -> str:
+def key_name(scene: RateLimitContext, row: int) -> str:
     """Return what a person calls the key that a row counts against."""
     if scene.policy.scope == "client_ip":
         return str(scene.history.frame["source"][row])
     return f"user {scene.history.frame['user'][row]}" if scene.policy.scope == "user" else "all clients"
 
 
-def by_key(scene: Scene, rows: ArrayLike, *, interesting: bool = False) -> Iterator[Keyed]:
+def by_key(scene: RateLimitContext, rows: ArrayLike, *, interesting: bool = False) -> Iterator[Keyed]:
     """Yield the attempts of each key that the policy tells apart.
 
     With `interesting`, keys are left out that can't break a limit: nothing rejected, no more sent than the limit.
@@ -128,7 +128,7 @@ def by_key(scene: Scene, rows: ArrayLike, *, interesting: bool = False) -> Itera
     sizes = np.diff(np.append(starts, len(keys)))
     wanted = np.ones(len(starts), dtype=np.bool_)
     if interesting:
-        rejected = np.add.reduceat(kinds(scene, chosen) == Kind.REJECTED, starts)
+        rejected = np.add.reduceat(kinds(scene, chosen) == AttemptKind.REJECTED, starts)
         wanted = (sizes > scene.policy.limit) | (rejected > 0)
     for start, size in zip(starts[wanted].tolist(), sizes[wanted].tolist(), strict=True):
         mine = chosen[start : start + size]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from proofload.judge.models.attempts import Flags, Ints
-from proofload.judge.rate_limit.context import Keyed, Scene
+from proofload.judge.rate_limit.context import Keyed, RateLimitContext
 from proofload.judge.rate_limit.models import tell
 
 
@@ -25,7 +25,7 @@ class ToldKey:
     window: Ints
 
 
-def tell_key(scene: Scene, keyed: Keyed) -> ToldKey:
+def tell_key(scene: RateLimitContext, keyed: Keyed) -> ToldKey:
     """Return a key's answers that passed the limiter, with the bounds that the model sets for them."""
     attempts = keyed.attempts
     bounds = tell(scene, attempts)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from proofload.core.units import NS_PER_SECOND, format_duration
 from proofload.judge.models.attempts import FAR_NS, Ints
-from proofload.judge.rate_limit.context import Scene, by_key
+from proofload.judge.rate_limit.context import RateLimitContext, by_key
 from proofload.judge.rate_limit.counterexample import line, steps
 from proofload.judge.rate_limit.fields import Column
 from proofload.judge.rate_limit.header_bounds import ToldKey, tell_key
@@ -29,7 +29,7 @@ _UNIT_NS = {"epoch_seconds": NS_PER_SECOND, "epoch_milliseconds": 1_000_000, "de
 _PER_SECOND = {"epoch_seconds": 1, "epoch_milliseconds": 1000, "delta_seconds": 1}
 
 
-def limited_rows(scene: Scene, rows: ArrayLike) -> Ints:
+def limited_rows(scene: RateLimitContext, rows: ArrayLike) -> Ints:
     """Return the rows whose answer surely passed the limiter: admitted or rejected by it."""
     chosen = np.asarray(rows, dtype=np.int64)
     answered = scene.history.numbers("ending")[chosen] == Ending.ANSWERED
@@ -40,7 +40,7 @@ def limited_rows(scene: Scene, rows: ArrayLike) -> Ints:
     return np.asarray(chosen[passed], dtype=np.int64)
 
 
-def judge_headers(scene: Scene, rows: ArrayLike, *, needed: int | None = None) -> list[Finding]:
+def judge_headers(scene: RateLimitContext, rows: ArrayLike, *, needed: int | None = None) -> list[Finding]:
     """Return the findings on every declared header over the answers in `rows`; each key may have many windows."""
     chosen = limited_rows(scene, rows)
     names = scene.policy.headers
@@ -65,19 +65,21 @@ def judge_headers(scene: Scene, rows: ArrayLike, *, needed: int | None = None) -
     return findings
 
 
-def chosen_with_unknown(scene: Scene, rows: ArrayLike) -> Ints:
+def chosen_with_unknown(scene: RateLimitContext, rows: ArrayLike) -> Ints:
     """Return every row that may have counted: what has no header may still have spent allowance."""
     chosen = np.asarray(rows, dtype=np.int64)
     ending = scene.history.numbers("ending")[chosen]
     return np.asarray(chosen[(ending == Ending.ANSWERED) | (ending == Ending.UNKNOWN)], dtype=np.int64)
 
 
-def _broken(scene: Scene, rule: str, rows: Sequence[int], says: str, note: str, look: str, count: int) -> Finding:
+def _broken(
+    scene: RateLimitContext, rule: str, rows: Sequence[int], says: str, note: str, look: str, count: int
+) -> Finding:
     shown = steps(scene.history, rows, (note,))
     return Finding(rule, Outcome.FAIL, says, count, 1, tuple(rows), shown, look, {"times": count})
 
 
-def _present(scene: Scene, rows: Ints, needed: int) -> Finding:
+def _present(scene: RateLimitContext, rows: Ints, needed: int) -> Finding:
     names = scene.policy.headers
     for name in (names.limit, names.remaining, names.reset):
         if name is None:
@@ -93,7 +95,7 @@ def _present(scene: Scene, rows: Ints, needed: int) -> Finding:
     return held(MISSING, f"{told} stand on every answer", examined=len(rows), needed=needed)
 
 
-def _limit(scene: Scene, rows: Ints, found: Column, needed: int) -> Finding:
+def _limit(scene: RateLimitContext, rows: Ints, found: Column, needed: int) -> Finding:
     wrong = np.flatnonzero(found.present & ~(found.whole & (found.values == scene.policy.limit)))
     if len(wrong):
         row = int(rows[wrong[0]])
@@ -104,7 +106,7 @@ def _limit(scene: Scene, rows: Ints, found: Column, needed: int) -> Finding:
     return held(LIMIT, f"{found.name} is {scene.policy.limit}", examined=examined, needed=needed)
 
 
-def _retry_present(scene: Scene, rows: Ints) -> Finding:
+def _retry_present(scene: RateLimitContext, rows: Ints) -> Finding:
     name = scene.policy.headers.retry_after
     assert name is not None
     rejected = rows[scene.history.numbers("status")[rows] == scene.policy.status]
@@ -118,7 +120,7 @@ def _retry_present(scene: Scene, rows: Ints) -> Finding:
     return held(RETRY_MISSING, f"{name} stands on every rejection", examined=len(rejected))
 
 
-def _remaining(scene: Scene, told: Sequence[ToldKey], needed: int) -> Finding:
+def _remaining(scene: RateLimitContext, told: Sequence[ToldKey], needed: int) -> Finding:
     name = scene.policy.headers.remaining
     assert name is not None
     examined = times = 0
@@ -143,7 +145,7 @@ def _remaining(scene: Scene, told: Sequence[ToldKey], needed: int) -> Finding:
     return _broken(scene, REMAINING, rows, says, f"{name}: {got}, right is {right}", _LOOK_COUNT, times)
 
 
-def _distinct(scene: Scene, told: Sequence[ToldKey]) -> list[Finding]:
+def _distinct(scene: RateLimitContext, told: Sequence[ToldKey]) -> list[Finding]:
     """Return whether no two admissions of one window were told the same `Remaining`: each is one atomic step."""
     name = scene.policy.headers.remaining
     if name is None or scene.policy.algorithm != "fixed_window":
@@ -169,7 +171,7 @@ def _distinct(scene: Scene, told: Sequence[ToldKey]) -> list[Finding]:
     return [held(DUPLICATE, says, examined=most, needed=min(2, scene.policy.limit), values=most)]
 
 
-def _reset(scene: Scene, rows: Ints, told: Sequence[ToldKey]) -> list[Finding]:
+def _reset(scene: RateLimitContext, rows: Ints, told: Sequence[ToldKey]) -> list[Finding]:
     name = scene.policy.headers.reset
     assert name is not None
     unit = scene.policy.headers.reset_unit
@@ -205,7 +207,7 @@ def _reset(scene: Scene, rows: Ints, told: Sequence[ToldKey]) -> list[Finding]:
     return [right_unit, _reset_true(scene, name, told)]
 
 
-def _looks_like(scene: Scene, rows: Ints, found: Column) -> str:
+def _looks_like(scene: RateLimitContext, rows: Ints, found: Column) -> str:
     """Return the unit that `Reset` is in where it is surely not the promised one; empty where it can be that."""
     use = np.flatnonzero(found.whole)
     if not len(use):
@@ -232,7 +234,7 @@ def _looks_like(scene: Scene, rows: Ints, found: Column) -> str:
     return next((names[other] for other, fits in shapes.items() if np.all(fits)), "")
 
 
-def _as_instants(scene: Scene, one: ToldKey, values: Ints) -> tuple[Ints, Ints]:
+def _as_instants(scene: RateLimitContext, one: ToldKey, values: Ints) -> tuple[Ints, Ints]:
     """Return the earliest and latest monotonic instant that a `Reset` can mean, before rounding."""
     unit = scene.policy.headers.reset_unit
     safe = np.clip(values, -(2**62) // _UNIT_NS[unit], 2**62 // _UNIT_NS[unit])
@@ -244,7 +246,7 @@ def _as_instants(scene: Scene, one: ToldKey, values: Ints) -> tuple[Ints, Ints]:
     return at_ns - scene.wall_error_ns, at_ns + scene.wall_error_ns
 
 
-def _reset_true(scene: Scene, name: str, told: Sequence[ToldKey]) -> Finding:
+def _reset_true(scene: RateLimitContext, name: str, told: Sequence[ToldKey]) -> Finding:
     slack = scene.allowance
     examined = times = 0
     worst: tuple[ToldKey, int, int] | None = None
@@ -273,7 +275,7 @@ def _reset_true(scene: Scene, name: str, told: Sequence[ToldKey]) -> Finding:
     )
 
 
-def _retry_true(scene: Scene, told: Sequence[ToldKey]) -> Finding:
+def _retry_true(scene: RateLimitContext, told: Sequence[ToldKey]) -> Finding:
     """Return whether a client that waits as `Retry-After` says comes neither too early nor far too late."""
     name = scene.policy.headers.retry_after
     assert name is not None

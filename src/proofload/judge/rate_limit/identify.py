@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 
 from proofload.core.clock import Anchor
 from proofload.core.units import NS_PER_SECOND, format_duration
-from proofload.judge.models.attempts import Attempts, Kind
-from proofload.judge.rate_limit.context import Scene, attempts_of, by_key
+from proofload.judge.models.attempts import AttemptKind, Attempts
+from proofload.judge.rate_limit.context import RateLimitContext, attempts_of, by_key
 from proofload.judge.rate_limit.models import can_judge, examine, model_of
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import Algorithm, RateLimitPolicy
@@ -80,7 +80,7 @@ def identify(
     from how many were admitted first, windows from when the next ones were, and round ones. `admitted_statuses` are
     answers from 400 up that come from behind the limiter.
     """
-    scene = Scene(base, history, anchor, clock_skew_ns=clock_skew_ns, admitted_statuses=admitted_statuses)
+    scene = RateLimitContext(base, history, anchor, clock_skew_ns=clock_skew_ns, admitted_statuses=admitted_statuses)
     attempts = attempts_of(scene, rows)
     if not np.any(attempts.rejected):
         return Identification((), (), (), "nothing was rejected: probe with more requests, or faster")
@@ -97,7 +97,7 @@ def identify(
     return Identification(tuple(fits), tuple(refuted), tuple(_tell_apart(fits)))
 
 
-def _refutation(scene: Scene, attempts: Attempts, rows: ArrayLike) -> str:
+def _refutation(scene: RateLimitContext, attempts: Attempts, rows: ArrayLike) -> str:
     if can_judge(scene):
         return ""
     keyed = [attempts] if scene.policy.scope == "global" else [one.attempts for one in by_key(scene, rows)]
@@ -117,7 +117,7 @@ def _drawn(base: RateLimitPolicy, attempts: Attempts) -> Iterator[RateLimitPolic
     """Yield candidates: every model with every allowance and window that the history makes likely."""
     first_no = int(attempts.done_ns[attempts.rejected].min())
     surely = int(np.count_nonzero(attempts.admitted & (attempts.done_ns < first_no)))
-    maybe = int(np.count_nonzero((attempts.kind != Kind.REJECTED) & (attempts.sent_ns <= first_no)))
+    maybe = int(np.count_nonzero((attempts.kind != AttemptKind.REJECTED) & (attempts.sent_ns <= first_no)))
     limits = sorted({limit for limit in (surely, maybe, base.limit) if limit >= 1})
     windows = sorted(
         {*(second * NS_PER_SECOND for second in ROUND_WINDOWS_S), base.window, *_suggested(attempts, first_no)}

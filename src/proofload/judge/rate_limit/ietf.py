@@ -13,7 +13,7 @@ import numpy as np
 
 from proofload.core.units import NS_PER_SECOND
 from proofload.judge.models.attempts import Ints
-from proofload.judge.rate_limit.context import Scene
+from proofload.judge.rate_limit.context import RateLimitContext
 from proofload.judge.rate_limit.counterexample import steps
 from proofload.judge.rate_limit.fields import structured
 from proofload.judge.rate_limit.header_bounds import ToldKey
@@ -29,7 +29,7 @@ _Items = list[tuple[str, dict[str, int]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class IetfFields:
     """What the fields say on some rows; -1 where they don't."""
 
     quota: Ints
@@ -41,7 +41,7 @@ class Told:
     absent: Ints
 
 
-def judge_ietf(scene: Scene, told: Sequence[ToldKey]) -> list[Finding]:
+def judge_ietf(scene: RateLimitContext, told: Sequence[ToldKey]) -> list[Finding]:
     """Return the findings on both fields over the answers of every key."""
     rows = np.concatenate([one.rows for one in told]) if told else np.empty(0, dtype=np.int64)
     said = _read(scene, rows)
@@ -65,7 +65,7 @@ def judge_ietf(scene: Scene, told: Sequence[ToldKey]) -> list[Finding]:
     return findings
 
 
-def _policy(scene: Scene, rows: Ints, said: Told) -> Finding:
+def _policy(scene: RateLimitContext, rows: Ints, said: IetfFields) -> Finding:
     window_s = scene.policy.window // NS_PER_SECOND
     wrong = (said.quota != _NONE) & (said.quota != scene.policy.limit)
     wrong |= (said.window_s != _NONE) & (said.window_s != window_s)
@@ -74,7 +74,7 @@ def _policy(scene: Scene, rows: Ints, said: Told) -> Finding:
     return _rule(scene, rows, POLICY, np.flatnonzero(wrong), examined, right, f"another policy than {right}")
 
 
-def _true(scene: Scene, rows: Ints, said: Told, told: Sequence[ToldKey]) -> list[Finding]:
+def _true(scene: RateLimitContext, rows: Ints, said: IetfFields, told: Sequence[ToldKey]) -> list[Finding]:
     low, high = (np.concatenate([getattr(one, name) for one in told]) for name in ("remaining_lo", "remaining_hi"))
     has_left = said.left != _NONE
     off = np.flatnonzero(has_left & ((said.left < low) | (said.left > high)))
@@ -89,7 +89,7 @@ def _true(scene: Scene, rows: Ints, said: Told, told: Sequence[ToldKey]) -> list
     return [left, _rule(scene, rows, RESET, np.flatnonzero(untrue), count, "t names the end of the window", "t untrue")]
 
 
-def _read(scene: Scene, rows: Ints) -> Told:
+def _read(scene: RateLimitContext, rows: Ints) -> IetfFields:
     columns = [_texts(scene, name, rows) for name in ("RateLimit-Policy", "RateLimit")]
     cache: dict[str, _Items | None] = {}
     numbers = np.full((4, len(rows)), _NONE, dtype=np.int64)
@@ -111,17 +111,19 @@ def _read(scene: Scene, rows: Ints) -> Told:
         else:
             numbers[:, place] = _pick(scene, parsed[0] or [], parsed[1])
     quota, window_s, left, reset_s = numbers
-    return Told(quota, window_s, left, reset_s, np.array(malformed, dtype=np.int64), np.array(absent, dtype=np.int64))
+    return IetfFields(
+        quota, window_s, left, reset_s, np.array(malformed, dtype=np.int64), np.array(absent, dtype=np.int64)
+    )
 
 
-def _texts(scene: Scene, name: str, rows: Ints) -> list[str | None]:
+def _texts(scene: RateLimitContext, name: str, rows: Ints) -> list[str | None]:
     column = HEADER_PREFIX + name.lower()
     if column not in scene.history.frame.columns:
         return [None] * len(rows)
     return scene.history.frame[column].gather(rows).to_list()
 
 
-def _pick(scene: Scene, policies: _Items, limits: _Items) -> tuple[int, int, int, int]:
+def _pick(scene: RateLimitContext, policies: _Items, limits: _Items) -> tuple[int, int, int, int]:
     """Return (quota, window, left, reset) of the item that speaks of this policy, or of the first one."""
     if "limit" in limits[0][1]:
         only = limits[0][1]
@@ -136,7 +138,9 @@ def _pick(scene: Scene, policies: _Items, limits: _Items) -> tuple[int, int, int
     return quota, window_s, limit.get("r", _NONE), limit.get("t", _NONE)
 
 
-def _rule(scene: Scene, rows: Ints, rule: str, places: Ints, examined: int, right: str, wrong: str) -> Finding:
+def _rule(
+    scene: RateLimitContext, rows: Ints, rule: str, places: Ints, examined: int, right: str, wrong: str
+) -> Finding:
     """Return FAIL with the first of `places`, or whether the rule held over `examined` answers."""
     if not len(places):
         return held(rule, right, examined=examined)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proofload.judge.models import bucket_bounds, clock_window, fixed_window, sliding_log, sliding_window_counter
-from proofload.judge.models.attempts import Attempts, Examined, Kind, Told
+from proofload.judge.models.attempts import AttemptKind, Attempts, Examined, HeaderBounds
 from proofload.judge.models.bucket_bounds import Bucket
 from proofload.judge.models.fixed_window import FixedWindow
 from proofload.judge.models.gcra import Gcra
@@ -11,7 +11,7 @@ from proofload.judge.models.leaky_bucket import LeakyBucket
 from proofload.judge.models.sliding_log import SlidingLog
 from proofload.judge.models.sliding_window_counter import SlidingWindowCounter
 from proofload.judge.models.token_bucket import TokenBucket
-from proofload.judge.rate_limit.context import Scene
+from proofload.judge.rate_limit.context import RateLimitContext
 from proofload.plan.policies import RateLimitPolicy
 
 Model = FixedWindow | SlidingLog | SlidingWindowCounter | TokenBucket | Gcra | LeakyBucket
@@ -32,7 +32,7 @@ def model_of(policy: RateLimitPolicy, phase_ns: int = 0) -> Model:
     return Gcra(limit, window, burst) if policy.algorithm == "gcra" else LeakyBucket(limit, window, burst)
 
 
-def can_judge(scene: Scene) -> str:
+def can_judge(scene: RateLimitContext) -> str:
     """Return why the policy can't be judged in this scene; empty where it can."""
     policy = scene.policy
     on_clock = policy.alignment == "clock" and policy.algorithm in ("fixed_window", "sliding_window_counter")
@@ -41,7 +41,7 @@ def can_judge(scene: Scene) -> str:
     return ""
 
 
-def examine(scene: Scene, attempts: Attempts) -> Examined:
+def examine(scene: RateLimitContext, attempts: Attempts) -> Examined:
     """Return one key's attempts held against the promised model."""
     model, slack = model_of(scene.policy), scene.allowance
     if isinstance(model, SlidingLog):
@@ -60,7 +60,7 @@ def examine(scene: Scene, attempts: Attempts) -> Examined:
     return bucket_bounds.examine(Bucket(model.window_ns / model.limit, model.burst), attempts, slack)
 
 
-def tell(scene: Scene, attempts: Attempts) -> Told:
+def tell(scene: RateLimitContext, attempts: Attempts) -> HeaderBounds:
     """Return what an honest limiter's headers can have said on each attempt."""
     model, slack = model_of(scene.policy), scene.allowance
     if isinstance(model, SlidingLog):
@@ -77,18 +77,18 @@ def tell(scene: Scene, attempts: Attempts) -> Told:
     return bucket_bounds.tell(Bucket(model.window_ns / model.limit, model.burst), attempts, slack)
 
 
-def _first_window(scene: Scene, attempts: Attempts) -> int | None:
+def _first_window(scene: RateLimitContext, attempts: Attempts) -> int | None:
     """Return the number of the window that the key's own first request began, where that is how windows begin."""
     return 0 if scene.policy.alignment == "first_request" and attempts.fresh else None
 
 
-def _phase(scene: Scene, attempts: Attempts) -> tuple[int, int]:
+def _phase(scene: RateLimitContext, attempts: Attempts) -> tuple[int, int]:
     """Return a monotonic instant at which a window begins, and how far it may be off."""
     if scene.policy.alignment == "clock" and scene.anchor is not None:
         whole = scene.anchor.wall_ns // scene.policy.window * scene.policy.window
         return scene.anchor.to_monotonic_ns(whole), scene.wall_error_ns
     # The key's first request began the first window, somewhere between the first byte sent and the first answer.
-    sure = attempts.done_ns[attempts.kind != Kind.UNSURE]
+    sure = attempts.done_ns[attempts.kind != AttemptKind.UNSURE]
     first, latest = int(attempts.sent_ns[0]), int(sure.min()) if len(sure) else int(attempts.done_ns[0])
     if not attempts.fresh:
         # Its windows began before we looked: any phase is possible.

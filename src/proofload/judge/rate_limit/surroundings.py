@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from proofload.core.units import NS_PER_SECOND, format_duration
-from proofload.judge.models.attempts import FAR_NS, Ints, Kind
-from proofload.judge.rate_limit.context import Scene, attempts_of, by_key, kinds
+from proofload.judge.models.attempts import FAR_NS, AttemptKind, Ints
+from proofload.judge.rate_limit.context import RateLimitContext, attempts_of, by_key, kinds
 from proofload.judge.rate_limit.counterexample import steps
 from proofload.judge.rate_limit.models import can_judge
 from proofload.judge.verdict import Finding, Outcome, held
@@ -20,7 +20,7 @@ EXEMPT, BACKEND, RESET_KEPT = "rl.exempt_limited", "rl.rejected_reached_backend"
 SLOW, FAIL_OPEN = "rl.slow_reject", "rl.fail_open"
 
 
-def judge_exempt(scene: Scene, rows: ArrayLike, *, needed: int | None = None) -> list[Finding]:
+def judge_exempt(scene: RateLimitContext, rows: ArrayLike, *, needed: int | None = None) -> list[Finding]:
     """Return whether the exempt requests in `rows` were never answered with the limiter's rejection.
 
     PASS needs more of them than the limit (or `needed`): fewer would have been admitted anyway.
@@ -41,7 +41,7 @@ def judge_exempt(scene: Scene, rows: ArrayLike, *, needed: int | None = None) ->
 
 
 def judge_backend_hits(
-    scene: Scene, rows: ArrayLike, hits_at_least: int, hits_at_most: int | None = None
+    scene: RateLimitContext, rows: ArrayLike, hits_at_least: int, hits_at_most: int | None = None
 ) -> list[Finding]:
     """Return whether the backend saw no more requests than can have been admitted, by its own count over `rows`' span.
 
@@ -73,7 +73,7 @@ def judge_backend_hits(
     return [held(BACKEND, "no rejected request reached the backend", examined=rejected, **figures)]
 
 
-def judge_promised_reset(scene: Scene, rows: ArrayLike) -> list[Finding]:
+def judge_promised_reset(scene: RateLimitContext, rows: ArrayLike) -> list[Finding]:
     """Return whether requests sent once `Reset` or `Retry-After` had come were admitted, by what earlier answers said.
 
     A request later than the promise by less than the rounding of a whole second decides nothing.
@@ -102,7 +102,7 @@ def judge_promised_reset(scene: Scene, rows: ArrayLike) -> list[Finding]:
             windowed = scene.policy.algorithm == "fixed_window"
             since = due - scene.allowance.rounding_ns if windowed else attempts.sent_ns[first]
             owed = scene.policy.limit if windowed else 1
-            spenders = (attempts.kind != Kind.REJECTED) & (attempts.done_ns >= since)
+            spenders = (attempts.kind != AttemptKind.REJECTED) & (attempts.done_ns >= since)
             spent = np.count_nonzero(spenders & (attempts.sent_ns <= attempts.done_ns[next_one]))
             if attempts.admitted[next_one]:
                 kept += 1
@@ -124,7 +124,7 @@ def judge_promised_reset(scene: Scene, rows: ArrayLike) -> list[Finding]:
     return [held(RESET_KEPT, "requests sent after the announced reset were admitted", examined=kept)]
 
 
-def _promised_ns(scene: Scene, rows: Ints) -> Ints:
+def _promised_ns(scene: RateLimitContext, rows: Ints) -> Ints:
     """Return the monotonic instant from which each answer promised admission; FAR_NS where it promised nothing."""
     names = scene.policy.headers
     promised = np.full(len(rows), FAR_NS, dtype=np.int64)
@@ -151,7 +151,7 @@ def _promised_ns(scene: Scene, rows: Ints) -> Ints:
 
 
 def judge_rejection_speed(
-    scene: Scene, rows: ArrayLike, *, quick_ns: int = 20_000_000, needed: int = 20
+    scene: RateLimitContext, rows: ArrayLike, *, quick_ns: int = 20_000_000, needed: int = 20
 ) -> list[Finding]:
     """Return whether rejecting is cheaper than serving, by the medians; rejections under `quick_ns` are quick.
 
@@ -160,7 +160,7 @@ def judge_rejection_speed(
     chosen = np.asarray(rows, dtype=np.int64)
     kind = kinds(scene, chosen)
     took = (scene.history.numbers("done_ns") - scene.history.numbers("sent_ns"))[chosen].astype(np.int64)
-    rejected, served = np.sort(took[kind == Kind.REJECTED]), np.sort(took[kind == Kind.ADMITTED])
+    rejected, served = np.sort(took[kind == AttemptKind.REJECTED]), np.sort(took[kind == AttemptKind.ADMITTED])
     least = min(len(rejected), len(served))
     if least < needed:
         return [held(SLOW, "rejections are quicker than served requests", examined=least, needed=needed)]
@@ -169,7 +169,7 @@ def judge_rejection_speed(
     figures = {"rejected_median_ns": int(np.median(rejected)), "served_median_ns": int(np.median(served))}
     if reject_lo > quick_ns and reject_lo * 10 >= serve_hi * 8:
         says = f"a rejection costs as much as a served request: median {told}"
-        row = int(chosen[np.flatnonzero(kind == Kind.REJECTED)[0]])
+        row = int(chosen[np.flatnonzero(kind == AttemptKind.REJECTED)[0]])
         shown = steps(scene.history, [row], ("rejected, as slowly as others were served",))
         look = "whether the limiter answers before or after the work, and whether rejections wait in the same queue"
         return [Finding(SLOW, Outcome.FAIL, says, least, needed, (row,), shown, look, figures)]
@@ -185,7 +185,7 @@ def _median_bounds(ordered: Ints) -> tuple[int, int]:
     return int(ordered[max(0, int(half - reach))]), int(ordered[min(len(ordered) - 1, int(half + reach))])
 
 
-def judge_store_down(scene: Scene, rows: ArrayLike, spans: Sequence[FaultSpan]) -> list[Finding]:
+def judge_store_down(scene: RateLimitContext, rows: ArrayLike, spans: Sequence[FaultSpan]) -> list[Finding]:
     """Return whether the limiter did as declared while its store was surely down.
 
     `closed`: nothing is admitted. `open`: requests are served. Neither declared: what happened is told, not judged.
@@ -200,7 +200,7 @@ def judge_store_down(scene: Scene, rows: ArrayLike, spans: Sequence[FaultSpan]) 
     for span in proven:
         inside |= (sent >= span.narrow_from_ns) & (done <= span.narrow_to_ns) & (sent >= 0)
     answered = inside & (scene.history.numbers("ending")[chosen] == Ending.ANSWERED)
-    admitted = chosen[answered & (kinds(scene, chosen) == Kind.ADMITTED)]
+    admitted = chosen[answered & (kinds(scene, chosen) == AttemptKind.ADMITTED)]
     refused = chosen[answered & (scene.history.numbers("status")[chosen] >= 400)]
     count = int(np.count_nonzero(answered))
     told = f"{len(admitted)} of {count} requests were admitted while the store was down"

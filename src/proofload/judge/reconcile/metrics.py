@@ -32,7 +32,7 @@ _LOOK = "where the request counter is incremented: before every return, for erro
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _KeyCounts:
     """The three numbers of one key."""
 
     key: Key
@@ -104,7 +104,7 @@ def judge_metrics(
     places = {(route.route, route.method) for route in operations.values()}
     keys = sorted(spans.keys() | {key for key in diff.increments if key[:2] in places and diff.increments[key]})
     lines = [
-        _Line(
+        _KeyCounts(
             key,
             spans.get(key, Span()),
             unanswered.get(key[:2], 0),
@@ -157,12 +157,12 @@ def _monotonic(
     )
 
 
-def _compare(policy: MetricsPolicy, lines: Sequence[_Line], diff: CounterDiff, needed: int) -> list[Finding]:
+def _compare(policy: MetricsPolicy, lines: Sequence[_KeyCounts], diff: CounterDiff, needed: int) -> list[Finding]:
     examined = sum(line.span.surely for line in lines)
     short = [line for line in lines if line.missing > policy.error_bound * line.scale]
     long = [line for line in lines if line.excess > policy.error_bound * line.scale]
     doubled = _exactly_doubled(lines)
-    altered: list[_Line] = []
+    altered: list[_KeyCounts] = []
     for place in sorted({line.key[0] for line in short} & {line.key[0] for line in long}):
         # One and the same request may be missing under its own label and too many under another.
         pair = [line for line in short + long if line.key[0] == place]
@@ -203,7 +203,7 @@ def _compare(policy: MetricsPolicy, lines: Sequence[_Line], diff: CounterDiff, n
 
 
 def _verdict(
-    rule: str, what: str, broken: Sequence[_Line], lines: Sequence[_Line], needed: int, diff: CounterDiff
+    rule: str, what: str, broken: Sequence[_KeyCounts], lines: Sequence[_KeyCounts], needed: int, diff: CounterDiff
 ) -> Finding:
     examined = sum(line.span.surely for line in lines)
     if broken:
@@ -229,7 +229,7 @@ def _verdict(
     return held(rule, says, examined=examined, needed=needed, series=len(lines), off=off)
 
 
-def _blurred(finding: Finding, lines: Sequence[_Line], policy: MetricsPolicy) -> Finding:
+def _blurred(finding: Finding, lines: Sequence[_KeyCounts], policy: MetricsPolicy) -> Finding:
     """Take a PASS back where requests in flight, unanswered ones or other clients blur more than the declared bound."""
     if finding.outcome is not Outcome.PASS:
         return finding
@@ -244,7 +244,7 @@ def _blurred(finding: Finding, lines: Sequence[_Line], policy: MetricsPolicy) ->
     return Finding(finding.rule, Outcome.INCONCLUSIVE, says, finding.examined, finding.needed, figures=finding.figures)
 
 
-def _exactly_doubled(lines: Sequence[_Line]) -> list[_Line]:
+def _exactly_doubled(lines: Sequence[_KeyCounts]) -> list[_KeyCounts]:
     """Return the keys counted exactly n times over, n the same for all: no other client happens to do just that."""
     sure = [line for line in lines if line.span.surely and not line.span.maybe and not line.unanswered]
     total = sum(line.span.surely for line in sure)
@@ -280,7 +280,7 @@ def _raw_paths(diff: CounterDiff) -> Finding:
 def _others(
     diff: CounterDiff,
     places: set[tuple[str, str]],
-    lines: Sequence[_Line],
+    lines: Sequence[_KeyCounts],
     policy: MetricsPolicy,
     foreign: Foreign,
 ) -> Finding:

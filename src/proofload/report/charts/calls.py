@@ -5,25 +5,25 @@ from __future__ import annotations
 import numpy as np
 
 from proofload.core.units import format_duration
-from proofload.judge.breaker.calls import Calls, Kind
+from proofload.judge.breaker.calls import CallKind, Calls
 from proofload.plan.policies import CircuitBreakerPolicy
 from proofload.report.charts.axes import legend
 from proofload.report.charts.picture import Picture
 from proofload.report.charts.svg import WIDTH, Svg
 
 LOOKS = {
-    Kind.SUCCESS: "mark-good",
-    Kind.FAILURE: "mark-bad",
-    Kind.REJECTED: "mark-warn",
-    Kind.NEUTRAL: "mark-calm",
-    Kind.UNSURE: "mark-none",
+    CallKind.SUCCESS: "mark-good",
+    CallKind.FAILURE: "mark-bad",
+    CallKind.REJECTED: "mark-warn",
+    CallKind.NEUTRAL: "mark-calm",
+    CallKind.UNSURE: "mark-none",
 }
 TOLD = {
-    Kind.SUCCESS: "served",
-    Kind.FAILURE: "failed",
-    Kind.REJECTED: "rejected by the circuit",
-    Kind.NEUTRAL: "client's own fault",
-    Kind.UNSURE: "no answer",
+    CallKind.SUCCESS: "served",
+    CallKind.FAILURE: "failed",
+    CallKind.REJECTED: "rejected by the circuit",
+    CallKind.NEUTRAL: "client's own fault",
+    CallKind.UNSURE: "no answer",
 }
 _CELL, _LINE, _TOP = 40, 52, 40
 _BEFORE, _AFTER, _MOST = 3, 8, 63
@@ -41,19 +41,19 @@ def call_by_call(policy: CircuitBreakerPolicy, calls: Calls, shown: set[int]) ->
     in_a_row = _failures_before(calls, first)
     for at, i in enumerate(range(first, last)):
         x, y = (at % per_line) * _CELL, _TOP + (at // per_line) * _LINE
-        kind = Kind(int(calls.kind[i]))
+        kind = CallKind(int(calls.kind[i]))
         svg.rect(x + 1, y, _CELL - 3, 28, LOOKS[kind], _word(calls, i), 4)
         svg.text(
             x + _CELL / 2,
             y + 18,
             str(calls.status[i] or "none"),
-            "on-warn" if kind is Kind.REJECTED else "on-mark",
+            "on-warn" if kind is CallKind.REJECTED else "on-mark",
             "middle",
         )
         is_named = int(calls.row[i]) in shown
         svg.text(x + _CELL / 2, y + 41, f"#{calls.row[i]}", "tick strong" if is_named else "tick", "middle")
-        in_a_row = in_a_row + 1 if kind is Kind.FAILURE else 0 if kind is Kind.SUCCESS else in_a_row
-        if policy.ratio is None and kind is Kind.FAILURE and in_a_row == policy.failures:
+        in_a_row = in_a_row + 1 if kind is CallKind.FAILURE else 0 if kind is CallKind.SUCCESS else in_a_row
+        if policy.ratio is None and kind is CallKind.FAILURE and in_a_row == policy.failures:
             svg.rect(x + _CELL - 2, y - 6, 3, 40, "must")
             svg.text(x + _CELL + 4, y - 9, "must be open from here", "label strong")
     caption = (
@@ -66,13 +66,13 @@ def call_by_call(policy: CircuitBreakerPolicy, calls: Calls, shown: set[int]) ->
 def _failures_before(calls: Calls, first: int) -> int:
     count = 0
     for i in range(first - 1, -1, -1):
-        if Kind(int(calls.kind[i])) is not Kind.FAILURE:
+        if CallKind(int(calls.kind[i])) is not CallKind.FAILURE:
             break
         count += 1
     return count
 
 
 def _word(calls: Calls, i: int) -> str:
-    kind = Kind(int(calls.kind[i]))
+    kind = CallKind(int(calls.kind[i]))
     status = calls.status[i] or "no status"
     return f"row {calls.row[i]}: {status} after {format_duration(int(calls.took_ns[i]))}, {TOLD[kind]}"

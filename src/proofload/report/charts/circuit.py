@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from proofload.core.units import format_duration
-from proofload.judge.breaker.calls import Calls, Kind, Stage, calls_of
+from proofload.judge.breaker.calls import CallKind, Calls, CircuitContext, calls_of
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Finding
 from proofload.plan.policies import CircuitBreakerPolicy
@@ -36,7 +36,7 @@ def circuit(evidence: Evidence, finding: Finding | None) -> list[Picture]:
         return []
     ours = tuple(span for span in spans(edges) if span.service == policy.service)
     called = pl.col("operation").cast(pl.String).is_in([policy.operation, policy.failing_operation or ""])
-    calls = calls_of(Stage(policy, history, ours), history.rows_where(called))
+    calls = calls_of(CircuitContext(policy, history, ours), history.rows_where(called))
     if not len(calls):
         return []
     shown = set(finding.rows) if finding else set()
@@ -95,8 +95,8 @@ def _fault(svg: Svg, x: Scale, span: FaultSpan, zero: int, bottom: float) -> Non
 def _states(svg: Svg, x: Scale, policy: CircuitBreakerPolicy, calls: Calls, zero: int) -> None:
     """Draw what the answers tell of the circuit: open from the first rejection to the next call let through."""
     y = _TOP + _LANE + 9
-    surely = calls.of(Kind.REJECTED) | calls.through()
-    sent, is_rejected = calls.sent_ns[surely] - zero, calls.of(Kind.REJECTED)[surely]
+    surely = calls.of(CallKind.REJECTED) | calls.through()
+    sent, is_rejected = calls.sent_ns[surely] - zero, calls.of(CallKind.REJECTED)[surely]
     if not len(sent):
         return
     changes = [0, *(np.flatnonzero(is_rejected[1:] != is_rejected[:-1]) + 1).tolist(), len(sent)]
@@ -131,7 +131,7 @@ def _calls(svg: Svg, x: Scale, calls: Calls, zero: int, shown: set[int]) -> None
         )
     through = calls.through()
     for i in chosen:
-        kind, sent, took = Kind(int(calls.kind[i])), int(calls.sent_ns[i]) - zero, int(calls.took_ns[i])
+        kind, sent, took = CallKind(int(calls.kind[i])), int(calls.sent_ns[i]) - zero, int(calls.took_ns[i])
         tip = (
             f"row {calls.row[i]}: sent +{format_duration(sent)}, {calls.status[i] or 'no answer'} after "
             f"{format_duration(took)}: {TOLD[kind]}"

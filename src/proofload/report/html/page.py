@@ -28,7 +28,7 @@ from proofload.report.charts.picture import Picture
 from proofload.report.charts.schedule import schedule
 from proofload.report.comparison import compare_runs
 from proofload.report.comparison_forms import word
-from proofload.report.report_data import Link, Story, Told
+from proofload.report.report_data import CaseText, Link, Story
 from proofload.report.result import CaseInfo
 
 _SIGNS = {
@@ -81,7 +81,7 @@ class _CaseView:
     held: tuple[_FindingView, ...]
     pictures: tuple[Picture, ...]
     links: tuple[Link, ...]
-    told: Told
+    told: CaseText
 
 
 def page(story: Story) -> str:
@@ -170,7 +170,7 @@ def _case(story: Story, verdict: Verdict, says: str) -> _CaseView:
         tuple(_finding(one, []) for one in verdict.findings if one.outcome < Outcome.INCONCLUSIVE),
         tuple(choose.of_case(verdict, evidence)) if evidence and verdict.outcome is not Outcome.SKIPPED else (),
         story.links.get(verdict.case, ()),
-        story.told.get(verdict.case, Told()),
+        story.told.get(verdict.case, CaseText()),
     )
 
 

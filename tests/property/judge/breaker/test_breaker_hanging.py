@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.prove.breaker.breakers import DEFECTS, MS, SECOND, HonestBreaker
 
 from proofload.core.seeds import stream
-from proofload.judge.breaker import Stage, judge_breaker
+from proofload.judge.breaker import CircuitContext, judge_breaker
 from proofload.judge.verdict import Outcome
 from proofload.plan.policies import CircuitBreakerPolicy
 from proofload.record.exchange import Ending, Exchange, Fault
@@ -53,7 +53,7 @@ def played(breaker: HonestBreaker, hang_ns: int, seed: int, *, bursts: int = 3, 
 
 def broken(history: History, open_ns: int) -> set[str]:
     policy = CircuitBreakerPolicy(service="orders", operation="buy", open_for=f"{open_ns}ns")
-    found = judge_breaker(Stage(policy, history, (SPAN,)), np.arange(len(history)))
+    found = judge_breaker(CircuitContext(policy, history, (SPAN,)), np.arange(len(history)))
     return {one.rule for one in found if one.outcome is Outcome.FAIL}
 
 

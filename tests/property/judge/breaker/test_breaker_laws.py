@@ -67,7 +67,9 @@ def test_the_time_of_day_changes_nothing(drawn, shift):
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.integers(0, 30), st.sampled_from(list(model.Outcome)), st.integers(0, 40)), min_size=1, max_size=60
+        st.tuples(st.integers(0, 30), st.sampled_from(list(model.CallOutcome)), st.integers(0, 40)),
+        min_size=1,
+        max_size=60,
     ),
     st.integers(1, 3),
 )
@@ -75,7 +77,7 @@ def test_the_step_agrees_with_a_naive_breaker(calls, trials):
     naive = HonestBreaker(50)
     naive.trials = trials
     pure = model.Breaker(naive.failures, 50, naive.successes, trials)
-    state, now, flying = model.State(), 0, []
+    state, now, flying = model.BreakerState(), 0, []
     for gap, outcome, took in calls:
         now += gap
         for end, pure_generation, naive_generation, told in sorted(flying, key=lambda one: one[0]):

@@ -10,16 +10,16 @@ from random import Random
 import pytest
 
 from proofload.core.seeds import stream
-from proofload.judge.linearizable import Answer, search, shrink
+from proofload.judge.linearizable import SearchResult, search, shrink
 from proofload.judge.models.append_list import AppendList, GrowSet
 from proofload.judge.models.bank import DONE, INSUFFICIENT, BankAccount
 from proofload.judge.models.counter import Counter
-from proofload.judge.models.model import FOREVER_NS, IMPOSSIBLE, UNKNOWN, Model, Operation
+from proofload.judge.models.model import FOREVER_NS, IMPOSSIBLE, UNKNOWN, Model, ModelOperation
 from proofload.judge.models.mutex import BUSY, NOT_HELD, STALE, Mutex
 from proofload.judge.models.register import Register
 
 
-def brute_force(operations: Sequence[Operation], model: Model) -> bool:
+def brute_force(operations: Sequence[ModelOperation], model: Model) -> bool:
     """Try every order that keeps real time, with every choice of the uncertain ones. Written apart from the search."""
 
     def place(left: frozenset[int], state: object) -> bool:
@@ -100,7 +100,7 @@ MODELS: dict[str, tuple[Model, Callable[[Random], tuple[str, object, object]]]] 
 }
 
 
-def draw(random: Random, kind: str, most: int = 8) -> list[Operation]:
+def draw(random: Random, kind: str, most: int = 8) -> list[ModelOperation]:
     """Draw a history; instants are few, so that many operations touch or overlap."""
     operations = []
     for row in range(random.randrange(1, most + 1)):
@@ -109,20 +109,20 @@ def draw(random: Random, kind: str, most: int = 8) -> list[Operation]:
         certain = random.random() < 0.8
         end = begin + random.randrange(6) if certain else FOREVER_NS
         known = result if certain or random.random() < 0.2 else UNKNOWN
-        operations.append(Operation(row, row % 3, call, argument, known, begin, end, certain))  # type: ignore[arg-type]
+        operations.append(ModelOperation(row, row % 3, call, argument, known, begin, end, certain))  # type: ignore[arg-type]
     return operations
 
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_search_agrees_with_brute_force(kind: str) -> None:
     random, model = stream(4, "agree", kind), MODELS[kind][0]
-    said = {Answer.LINEARIZABLE: 0, Answer.NOT_LINEARIZABLE: 0}
+    said = {SearchResult.LINEARIZABLE: 0, SearchResult.NOT_LINEARIZABLE: 0}
     for number in range(5_000):
         # Seven and eight operations take brute force long: they are drawn, but less often.
         operations = draw(random, kind, 8 if number % 10 == 0 else 5)
         answer = search(operations, model).answer
         said[answer] += 1
-        assert (answer is Answer.LINEARIZABLE) == brute_force(operations, model), operations
+        assert (answer is SearchResult.LINEARIZABLE) == brute_force(operations, model), operations
     assert min(said.values()) > 250, said
 
 
@@ -133,7 +133,7 @@ def test_a_counterexample_is_a_proof_by_itself_and_can_lose_nothing(kind: str) -
     for _ in range(400):
         operations = draw(random, kind)
         found = search(operations, model)
-        if found.answer is not Answer.NOT_LINEARIZABLE:
+        if found.answer is not SearchResult.NOT_LINEARIZABLE:
             continue
         shown += 1
         example = shrink(operations, model, found)
@@ -151,7 +151,7 @@ def test_wider_intervals_never_turn_yes_into_no(kind: str) -> None:
     random, model = stream(6, "wider", kind), MODELS[kind][0]
     for _ in range(1_000):
         operations = draw(random, kind)
-        if search(operations, model).answer is Answer.NOT_LINEARIZABLE:
+        if search(operations, model).answer is SearchResult.NOT_LINEARIZABLE:
             continue
         wider = [
             replace(
@@ -161,7 +161,7 @@ def test_wider_intervals_never_turn_yes_into_no(kind: str) -> None:
             )
             for one in operations
         ]
-        assert search(wider, model).answer is Answer.LINEARIZABLE
+        assert search(wider, model).answer is SearchResult.LINEARIZABLE
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -183,9 +183,9 @@ def test_all_small_orders_of_three_register_operations() -> None:
     spans = [(0, 1), (0, 3), (2, 3), (2, 5), (4, 5)]
     for chosen in itertools.product(itertools.product(calls, spans), repeat=3):
         operations = [
-            Operation(row, row, call, argument, result, begin, end)
+            ModelOperation(row, row, call, argument, result, begin, end)
             for row, ((call, argument, result), (begin, end)) in enumerate(chosen)
         ]
         checked += 1
-        assert (search(operations, model).answer is Answer.LINEARIZABLE) == brute_force(operations, model)
+        assert (search(operations, model).answer is SearchResult.LINEARIZABLE) == brute_force(operations, model)
     assert checked == 8_000

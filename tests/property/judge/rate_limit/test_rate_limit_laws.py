@@ -15,7 +15,13 @@ from tests.prove.rate_limit.worlds import ANCHOR, MS, PATTERNS, SECOND, simulate
 
 from proofload.core.clock import Anchor
 from proofload.core.seeds import stream
-from proofload.judge.rate_limit import Scene, judge_admission, judge_headers, judge_isolation, judge_promised_reset
+from proofload.judge.rate_limit import (
+    RateLimitContext,
+    judge_admission,
+    judge_headers,
+    judge_isolation,
+    judge_promised_reset,
+)
 from proofload.judge.rate_limit.models import model_of
 from proofload.judge.verdict import Outcome
 from proofload.record.history import History
@@ -34,7 +40,7 @@ def build(drawn):
 
 
 def outcomes(history, policy, anchor=ANCHOR):
-    scene, rows = Scene(policy, history, anchor), np.arange(len(history))
+    scene, rows = RateLimitContext(policy, history, anchor), np.arange(len(history))
     found = [*judge_admission(scene, rows), *judge_headers(scene, rows)]
     return [*found, *judge_promised_reset(scene, rows), *judge_isolation(scene, rows)]
 
@@ -120,5 +126,5 @@ def test_points_in_place_of_intervals_accuse_no_less(drawn, seed):
         frame.with_columns(sent_ns=pl.coalesce(at, pl.col("sent_ns")), done_ns=pl.coalesce(at, pl.col("done_ns")))
     )
     rows = np.arange(len(points))
-    found = judge_admission(Scene(policy, points, ANCHOR), rows)
+    found = judge_admission(RateLimitContext(policy, points, ANCHOR), rows)
     assert any(one.outcome is Outcome.FAIL for one in found)

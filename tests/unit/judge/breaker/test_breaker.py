@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from tests.prove.breaker.breakers import DEFECTS, MS, SECOND, HonestBreaker, simulate
 
-from proofload.judge.breaker import OPENING, RECOVERY, Hits, Stage, judge_breaker, judge_isolation, judge_never_trips
+from proofload.judge.breaker import (
+    OPENING,
+    RECOVERY,
+    BackendHits,
+    CircuitContext,
+    judge_breaker,
+    judge_isolation,
+    judge_never_trips,
+)
 from proofload.judge.verdict import Outcome, worst
 from proofload.plan.policies import CircuitBreakerPolicy
 from proofload.record.exchange import Ending, Exchange, Fault
@@ -16,7 +24,7 @@ OPEN_NS = 5 * SECOND
 
 def stage(world, **changes):
     policy = CircuitBreakerPolicy(service="orders", operation="buy", open_for=f"{OPEN_NS}ns")
-    return Stage(**{"policy": policy, "history": world.history, "spans": world.spans, **changes})
+    return CircuitContext(**{"policy": policy, "history": world.history, "spans": world.spans, **changes})
 
 
 def world(scenario, breaker=HonestBreaker, seed=3, **kwargs):
@@ -37,7 +45,7 @@ def rules(findings, wanted=Outcome.FAIL):
 
 def test_an_honest_breaker_passes_where_all_was_put_to_the_test():
     played = world("recover")
-    found = judge_breaker(stage(played, hits=(Hits(0, 1 << 60, played.hits, played.hits),)), every(played))
+    found = judge_breaker(stage(played, hits=(BackendHits(0, 1 << 60, played.hits, played.hits),)), every(played))
     assert worst(finding.outcome for finding in found) is Outcome.PASS
     assert {*OPENING, *RECOVERY, "cb.slow_rejection", "cb.rejected_reached_backend"} <= rules(found, Outcome.PASS)
 
@@ -120,7 +128,7 @@ def test_a_healthy_service_is_left_alone():
 
 def test_hits_beyond_what_was_let_through():
     played = world("trip")
-    found = judge_breaker(stage(played, hits=(Hits(0, 1 << 60, 100, 100),)), every(played))
+    found = judge_breaker(stage(played, hits=(BackendHits(0, 1 << 60, 100, 100),)), every(played))
     assert outcome(found, "cb.rejected_reached_backend") is Outcome.FAIL
 
 
@@ -144,18 +152,18 @@ def test_a_ratio_opens_at_its_share_and_not_below():
     policy = CircuitBreakerPolicy(
         service="orders", operation="buy", ratio=0.5, ratio_window="10s", minimum_calls=4, open_for="5s"
     )
-    right = Stage(policy, answers(200, 200, 502, 502, 503, 503), (SPAN,))
+    right = CircuitContext(policy, answers(200, 200, 502, 502, 503, 503), (SPAN,))
     found = judge_breaker(right, range(6), expect=OPENING)
     assert rules(found) == set()
-    early = Stage(policy, answers(200, 200, 200, 200, 502, 503, 503), (SPAN,))
+    early = CircuitContext(policy, answers(200, 200, 200, 200, 502, 503, 503), (SPAN,))
     assert rules(judge_breaker(early, range(7), expect=OPENING)) == {"cb.opens_early"}
-    late = Stage(policy, answers(502, 502, 502, 502, 502, 502, 200, 502, 503), (SPAN,))
+    late = CircuitContext(policy, answers(502, 502, 502, 502, 502, 502, 200, 502, 503), (SPAN,))
     assert "cb.opens_late" in rules(judge_breaker(late, range(9), expect=OPENING))
 
 
 def test_rejections_without_their_body_decide_nothing():
     policy = CircuitBreakerPolicy(service="orders", operation="buy", open_for="5s")
-    blind = Stage(policy, answers(502, 502, 502, 502, 502, 503, 503, body=None), (SPAN,))
+    blind = CircuitContext(policy, answers(502, 502, 502, 502, 502, 503, 503, body=None), (SPAN,))
     found = judge_breaker(blind, range(7), expect=OPENING)
     assert rules(found) == set()
     assert outcome(found, "cb.reached_while_open") is Outcome.INCONCLUSIVE

@@ -11,7 +11,7 @@ from proofload.core.errors import PlanError
 from proofload.core.seeds import stream
 from proofload.judge.linearizable import check_jepsen, judge_linearizable
 from proofload.judge.models.bank import DONE, INSUFFICIENT, BankAccount
-from proofload.judge.models.model import Operation
+from proofload.judge.models.model import ModelOperation
 from proofload.judge.verdict import Outcome
 from proofload.record.jepsen import read_jepsen
 
@@ -197,7 +197,7 @@ def test_a_bank_of_100_users_is_decided_within_a_small_budget() -> None:
                 balance += amount if call == "deposit" else -amount
             span = (now - random.randrange(15), now + random.randrange(15))
             argument = None if call == "balance" else amount
-            made.append(Operation(row, row % 5, call, argument, result, *span, key=user))
+            made.append(ModelOperation(row, row % 5, call, argument, result, *span, key=user))
     finding = judge_linearizable(made, BankAccount(100), budget=100_000)
     assert finding.outcome is Outcome.PASS
     assert finding.examined == 10_000

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from proofload.judge.lock import Account, Movement, judge_idempotency, judge_lock
+from proofload.judge.lock import AccountBalance, Movement, judge_idempotency, judge_lock
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import LockPolicy
 from proofload.record.exchange import Ending, Exchange, Fault
@@ -52,7 +52,7 @@ class Book:
         return row
 
     def judge(self, final: int, *, first: int = 100, policy: LockPolicy = POLICY, **more: object) -> dict[str, Finding]:
-        accounts = more.pop("accounts", [Account("u", first, final)])
+        accounts = more.pop("accounts", [AccountBalance("u", first, final)])
         found = judge_lock(policy, History.of(self.exchanges), self.movements, accounts, **more)  # type: ignore[arg-type]
         return {one.rule: one for one in found}
 
@@ -110,7 +110,7 @@ def test_a_balance_read_too_early_is_not_judged() -> None:
     book.add(0, 100)
     book.add(0, 90)
     row = book.add(95, 99, kind="read")
-    found = book.judge(105, accounts=[Account("u", 100, 105, row)])
+    found = book.judge(105, accounts=[AccountBalance("u", 100, 105, row)])
     assert found["lock.money_not_conserved"].outcome is Outcome.INCONCLUSIVE
     assert found["lock.not_linearizable"].outcome is Outcome.PASS
 

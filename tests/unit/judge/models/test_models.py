@@ -6,11 +6,11 @@ from tests.prove.rate_limit.limiters import HONEST
 from tests.prove.rate_limit.trials import DECISIONS, make, policy_for
 from tests.prove.rate_limit.worlds import ANCHOR, MS, SECOND, simulate
 
-from proofload.judge.models.attempts import Attempts, Kind, Slack
+from proofload.judge.models.attempts import AttemptKind, Attempts, Slack
 from proofload.judge.models.bucket_bounds import Bucket
 from proofload.judge.models.bucket_bounds import examine as examine_bucket
 from proofload.judge.models.fixed_window import FixedWindow, examine_first_request
-from proofload.judge.rate_limit import Scene, judge_admission, judge_headers
+from proofload.judge.rate_limit import RateLimitContext, judge_admission, judge_headers
 from proofload.judge.rate_limit.models import examine
 from proofload.judge.verdict import Outcome
 from proofload.record.history import History
@@ -19,7 +19,7 @@ LIMIT, WINDOW = 10, 60 * SECOND
 
 
 def outcomes(model, history, rows=None, **scene):
-    on = Scene(policy_for(model, LIMIT, WINDOW, LIMIT), history, ANCHOR, **scene)
+    on = RateLimitContext(policy_for(model, LIMIT, WINDOW, LIMIT), history, ANCHOR, **scene)
     found = judge_admission(on, np.arange(len(history)) if rows is None else rows)
     return {finding.rule: finding.outcome for finding in found}
 
@@ -50,7 +50,7 @@ def test_one_more_and_one_less_fail(model, which, rule):
 
 def test_windows_on_the_clock_need_an_anchor():
     history = simulate(3, HONEST["fixed_window on the clock"](LIMIT, WINDOW, LIMIT), "burst", LIMIT, WINDOW).history
-    on = Scene(policy_for("fixed_window on the clock", LIMIT, WINDOW, LIMIT), history, anchor=None)
+    on = RateLimitContext(policy_for("fixed_window on the clock", LIMIT, WINDOW, LIMIT), history, anchor=None)
     rows = np.arange(len(history))
     assert {finding.outcome for finding in judge_admission(on, rows)} == {Outcome.INCONCLUSIVE}
     assert Outcome.FAIL not in {finding.outcome for finding in judge_headers(on, rows)}
@@ -70,7 +70,7 @@ def attempts(*rows):
     return Attempts.make(np.arange(len(rows)), sent * MS, done * MS, kind.astype(np.uint8))
 
 
-YES, NO, MAYBE = int(Kind.ADMITTED), int(Kind.REJECTED), int(Kind.UNSURE)
+YES, NO, MAYBE = int(AttemptKind.ADMITTED), int(AttemptKind.REJECTED), int(AttemptKind.UNSURE)
 SLACK = Slack(window_ns=20 * MS)
 
 
@@ -101,14 +101,14 @@ def test_a_bucket_that_refilled_owes_an_admission():
 def test_a_window_that_the_first_request_begins_holds_that_request_surely():
     # Where the window begins is known no better than the first request's interval, but nothing lies before it.
     sent = np.arange(LIMIT + 3, dtype=np.int64) * 10 * MS
-    kind = np.array([Kind.ADMITTED] * LIMIT + [Kind.REJECTED] * 3, dtype=np.uint8)
+    kind = np.array([AttemptKind.ADMITTED] * LIMIT + [AttemptKind.REJECTED] * 3, dtype=np.uint8)
     attempts = Attempts.make(np.arange(LIMIT + 3), sent, sent + 9 * MS, kind)
     policy = policy_for("sliding_window_counter", LIMIT, WINDOW, LIMIT).model_copy(
         update={"alignment": "first_request"}
     )
-    seen = examine(Scene(policy, History.empty(), ANCHOR), attempts)
+    seen = examine(RateLimitContext(policy, History.empty(), ANCHOR), attempts)
     assert (seen.granted, seen.tried, seen.over, seen.wrongful) == (LIMIT, LIMIT + 3, None, None)
     less = Attempts.make(attempts.row[1:], sent[1:], sent[1:] + 9 * MS, kind[1:])
-    assert examine(Scene(policy, History.empty(), ANCHOR), less).wrongful is not None
+    assert examine(RateLimitContext(policy, History.empty(), ANCHOR), less).wrongful is not None
     more = Attempts.make(attempts.row, sent, sent + 9 * MS, np.zeros(LIMIT + 3, dtype=np.uint8))
-    assert examine(Scene(policy, History.empty(), ANCHOR), more).over is not None
+    assert examine(RateLimitContext(policy, History.empty(), ANCHOR), more).over is not None

@@ -9,7 +9,7 @@ from tests.prove.rate_limit.limiters import FIXED_WINDOW_DEFECTS, FixedWindowSer
 from tests.prove.rate_limit.worlds import ANCHOR, MS, SECOND, simulate
 
 from proofload.judge.rate_limit import (
-    Scene,
+    RateLimitContext,
     judge_admission,
     judge_backend_hits,
     judge_evasion,
@@ -38,7 +38,7 @@ def world(pattern, server=FixedWindowServer, seed=1, **kwargs):
 
 
 def scene(history, **changes):
-    return Scene(**{"policy": policy(), "history": history, "anchor": ANCHOR, **changes})
+    return RateLimitContext(**{"policy": policy(), "history": history, "anchor": ANCHOR, **changes})
 
 
 def every(history):

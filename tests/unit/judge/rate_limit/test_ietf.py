@@ -6,7 +6,7 @@ import pytest
 from tests.prove.rate_limit.limiters import FixedWindowServer
 from tests.prove.rate_limit.worlds import ANCHOR, SECOND, simulate
 
-from proofload.judge.rate_limit import Scene, judge_headers
+from proofload.judge.rate_limit import RateLimitContext, judge_headers
 from proofload.judge.rate_limit.fields import retry_after_ns, structured
 from proofload.judge.verdict import Outcome, worst
 from proofload.plan.policies import RateLimitPolicy
@@ -27,7 +27,7 @@ def history(limit=None, policy='"default";q=10;w=60'):
 
 
 def outcomes(kept):
-    found = judge_headers(Scene(POLICY, kept, ANCHOR), np.arange(len(kept)))
+    found = judge_headers(RateLimitContext(POLICY, kept, ANCHOR), np.arange(len(kept)))
     return {rule: worst(one.outcome for one in found if one.rule == rule) for rule in {one.rule for one in found}}
 
 
@@ -63,7 +63,7 @@ def test_the_item_that_speaks_of_the_policy_is_taken():
 
 def test_nothing_to_read_decides_nothing():
     kept = history()
-    found = judge_headers(Scene(POLICY, kept, ANCHOR), [])
+    found = judge_headers(RateLimitContext(POLICY, kept, ANCHOR), [])
     assert {one.outcome for one in found} == {Outcome.INCONCLUSIVE}
 
 

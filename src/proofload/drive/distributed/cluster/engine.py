@@ -13,7 +13,7 @@ from proofload.drive.distributed.cluster.nodes import RayNodes
 from proofload.drive.distributed.fleet import Fleet
 from proofload.drive.distributed.spawn import Generator
 from proofload.drive.engine import Engine
-from proofload.drive.measure import Account, RunnerReport
+from proofload.drive.measure import DeliveryParts, RunnerReport
 from proofload.plan.workload import AnyWorkload, Ceilings, check, user_count
 from proofload.record.delivery import GeneratorDelivery
 from proofload.record.exchange import NEVER_NS
@@ -40,7 +40,7 @@ class Cluster:
 
 
 @dataclass(slots=True)
-class _Told:
+class _ClusterRunner:
     """What stands for a workload's runner in the account: its report, and a way to stop the fleet."""
 
     fleet: Fleet
@@ -94,7 +94,7 @@ class ClusterEngine(Engine):
                 ceilings=self._left(),
                 **self._options,
             )
-            running = [_Told(fleet, _blank(one, self.rows.workloads.number(one.name))) for one in workloads]
+            running = [_ClusterRunner(fleet, _blank(one, self.rows.workloads.number(one.name))) for one in workloads]
             self._running = running  # type: ignore[assignment]
             began_ns = self._started_ns = self.clock.now_ns()
             try:
@@ -105,7 +105,7 @@ class ClusterEngine(Engine):
                 self._wall_ns += self.clock.now_ns() - began_ns
                 fleet.close()
 
-    def account(self) -> Account:
+    def account(self) -> DeliveryParts:
         """Return everything that the delivery is made from, the generators of all calls included."""
         return replace(super().account(), generators=tuple(self._far))
 
@@ -113,7 +113,7 @@ class ClusterEngine(Engine):
         total = self._most.total_requests
         return replace(self._most, total_requests=None if total is None else max(1, total - self.rows.made))
 
-    def _take_in(self, fleet: Fleet, workloads: tuple[AnyWorkload, ...], running: list[_Told]) -> None:
+    def _take_in(self, fleet: Fleet, workloads: tuple[AnyWorkload, ...], running: list[_ClusterRunner]) -> None:
         for part in fleet.history_parts():
             self._add(part)
         account = fleet.account()

@@ -25,7 +25,7 @@ from typing import Any
 
 from proofload.core.errors import PlanError, Problem, SafetyError, ToolError
 from proofload.drive.distributed import generator
-from proofload.drive.distributed.generator import Order
+from proofload.drive.distributed.generator import GeneratorOrder
 from proofload.drive.distributed.spawn import Generator, Hear
 from proofload.drive.http.endpoint import Endpoint
 
@@ -78,7 +78,7 @@ class RayNodes:
                 "address that means the same everywhere"
             )
 
-    async def start(self, order: Order) -> Generator:
+    async def start(self, order: GeneratorOrder) -> Generator:
         """Start an actor on the node whose turn it is, and wait until it has called back."""
         node, host = self._slots[order.shard]
         self._refuse_elsewhere(order.endpoint, host)
@@ -146,7 +146,7 @@ class RayNodes:
 class _Host:
     """The actor: runs one generator until its end."""
 
-    def run(self, address: tuple[str, int], key: bytes, order: Order) -> None:
+    def run(self, address: tuple[str, int], key: bytes, order: GeneratorOrder) -> None:
         """Call the parent back, and do what it says."""
         folder = Path(tempfile.mkdtemp(prefix="proofload-generator-"))
         try:
