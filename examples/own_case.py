@@ -3,19 +3,31 @@
 proofload demo --cases examples/own_case.py
 """
 
-from proofload.api import Evidence, Finding, Lab, broken, case, delivered, held, polite_count, rows_of
+from proofload.api import (
+    CaseContext,
+    Evidence,
+    Finding,
+    Target,
+    broken,
+    case,
+    declared,
+    delivered,
+    held,
+    polite_count,
+    rows_of,
+)
 
 
-@case("SHOP-001", "A balance reads the same to every session", needs=("operations.balance",), expected="3s")
-async def same_balance(lab: Lab) -> None:
+@case("SHOP-001", "A balance reads the same to every session", requires=declared("operations.balance"), takes="3s")
+async def same_balance(run: CaseContext, target: Target) -> None:
     """Ten sessions of one user read the balance side by side, while nobody moves money."""
-    (account,) = await lab.accounts(1)
-    each = polite_count(lab.target, wanted=5)
-    await lab.run(lab.crowd("reads", "balance", 10, each, accounts=[account], sources=lab.sources(10)))
+    (account,) = await run.accounts(1)
+    each = polite_count(target, wanted=5)
+    await run.run(run.crowd("reads", "balance", 10, each, accounts=[account], sources=run.sources(10)))
 
 
 @same_balance.judge
-def judge(evidence: Evidence) -> list[Finding]:
+def judge(evidence: Evidence, _target: Target) -> list[Finding]:
     """All bodies are one and the same."""
     reads = [one for one in evidence.history.exchanges(rows_of(evidence, "reads")) if one.status == 200]
     other = next((one for one in reads if one.body != reads[0].body), None)

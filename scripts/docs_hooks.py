@@ -22,6 +22,7 @@ LOG = logging.getLogger("mkdocs.hooks.proofload")
 _OUT = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s#]*)\)")
 _FAMILIES = {
     "audit": "Audit log",
+    "case": "Any case",
     "cb": "Circuit breakers",
     "delivery": "Was the load delivered",
     "fault": "Faults",
@@ -115,11 +116,12 @@ def cases_page() -> str:
             category = case.category
             lines += [f"## {category.capitalize()}", ""]
         star = " ★" if case.id in CORE else ""
-        lines += [f"### {case.id}{star}", "", f"**{case.title}.** {case.purpose}", ""]
+        lines += [f"### {case.id}{star}", "", f"**{case.title}.** {case.text.purpose}", ""]
         rows = {
-            "Priority": f"{case.priority}, phase {case.phase}", "Sends": case.sends, "Needs": ", ".join(case.needs),
-            "After": ", ".join(case.prerequisites), "PASS": case.passes_when, "Reading FAIL": case.read_fail,
-            "Least evidence": case.least_evidence,
+            "Priority": f"{case.priority}, phase {case.phase}", "Sends": case.text.sends,
+            "Needs": case.requires.declare,
+            "After": ", ".join(case.after), "PASS": case.text.passes_when, "Reading FAIL": case.text.read_fail,
+            "Least evidence": case.text.least_evidence,
         }  # fmt: skip
         lines += ["| | |", "|---|---|", *(f"| {name} | {_cell(text)} |" for name, text in rows.items() if text), ""]
     return "\n".join(lines)

@@ -53,7 +53,7 @@ def test_the_case_is_listed_and_explained(tmp_path: Path) -> None:
 
 
 HEAD = "from proofload.api import case\n"
-CASE = "@case({id!r}, 'x')\nasync def mine(lab): ...\n"
+CASE = "@case({id!r}, 'x')\nasync def mine(run, target): ...\n"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ CASE = "@case({id!r}, 'x')\nasync def mine(lab): ...\n"
         (HEAD + CASE.format(id="X-1"), "X-1: got no judge, expected a function under @NAME.judge"),
         (HEAD + CASE.format(id="x"), "case: got 'x', expected an id such as SHOP-001"),
         (
-            HEAD + CASE.format(id="TC-RL-001") + "@mine.judge\ndef judge(evidence): ...\n",
+            HEAD + CASE.format(id="TC-RL-001") + "@mine.judge\ndef judge(evidence, target): ...\n",
             "TC-RL-001: got an id that another case has",
         ),
     ],

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from proofload.cases.addresses import Sources
+from proofload.cases.addresses import Addresses
+from proofload.cases.requirement import Missing, Requirement
 from proofload.core.errors import TargetError, UnfitTargetError
 from proofload.drive.engine import Engine
 from proofload.drive.user import Answer, User
@@ -17,6 +18,15 @@ from proofload.plan.workload import Sequence as Steps
 
 _USERS_PER_SOURCE = 10
 """Signing up spends the allowance of the address that it comes from: a fresh address after so many users."""
+
+
+def _log_in(target: Target) -> str | Missing:
+    login = target.users.login if target.users is not None else None
+    return login or Missing("the target declares no log-in (users.login)")
+
+
+LOG_IN = Requirement("log-in of test users", "users.login", _log_in)
+"""Finds the operation that logs a user in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +45,7 @@ class Account:
 class Accounts:
     """Makes accounts on demand. Without a log-in in the target file, accounts are mere names without a token."""
 
-    def __init__(self, target: Target, engine: Engine, sources: Sources) -> None:
+    def __init__(self, target: Target, engine: Engine, sources: Addresses) -> None:
         self._target = target
         self._engine = engine
         self._sources = sources

@@ -14,7 +14,7 @@ from proofload.plan.target import Target
 _LOOPBACK = ipaddress.IPv4Network("127.64.0.0/10")
 
 
-class Sources:
+class Addresses:
     """Hands out each address once. On loopback there are millions; elsewhere there are those that were declared."""
 
     def __init__(self, seed: int, host: str, declared: Sequence[str] = ()) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proofload.cases.requirement import Missing, Requirement
 from proofload.plan.policies import RateLimitPolicy
 from proofload.plan.target import Target
 
@@ -9,6 +10,18 @@ from proofload.plan.target import Target
 def gateway_limit(target: Target) -> RateLimitPolicy | None:
     """Return the limit over all services, or nothing where the target declares none."""
     return next((policy for policy in target.policies.rate_limit if policy.service is None), None)
+
+
+def _found(target: Target) -> RateLimitPolicy | Missing:
+    return gateway_limit(target) or Missing("the target declares no rate limit (policies.rate_limit)")
+
+
+GATEWAY_LIMIT = Requirement("rate limit over all services", "policies.rate_limit", _found)
+
+
+def its_probe(limit: RateLimitPolicy) -> tuple[str, ...]:
+    """Return the operation that spends the limit: what most cases on limits send."""
+    return (limit.probe,)
 
 
 def allowance(policy: RateLimitPolicy) -> int:

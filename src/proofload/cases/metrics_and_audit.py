@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from proofload.cases.context import Lab
+from proofload.cases.context import CaseContext
+from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
 from proofload.judge.audit import AuditEvidence, expect, judge_audit
 from proofload.judge.evidence import Evidence
 from proofload.judge.reconcile import Foreign, Route, judge_metrics
 from proofload.judge.verdict import Finding, Outcome
+from proofload.plan.policies import AuditPolicy, MetricsPolicy
 from proofload.plan.target import Target
 
 _SETTLES_NS = NS_PER_SECOND + NS_PER_SECOND // 10
@@ -22,39 +24,50 @@ _COUNTED = ("mon.missing", "mon.altered")
 _ON_RECORD = ("audit.missing", "audit.wrong_ip")
 
 
-def missing_metrics(target: Target) -> str:
-    """Return why what was answered can't be compared with what was counted, or nothing."""
+def _counted(target: Target) -> MetricsPolicy | Missing:
     policy = target.policies.metrics
-    return "" if policy and policy.url else "the target declares no metrics page (policies.metrics.url)"
+    return policy if policy and policy.url else Missing("the target declares no metrics page (policies.metrics.url)")
 
 
-def missing_log(target: Target) -> str:
-    """Return why the audit log can't be read, or nothing."""
+def _readable(target: Target) -> AuditPolicy | Missing:
     policy = target.policies.audit
     if policy is None or not policy.is_readable:
-        return "the target declares no audit log (policies.audit.files, or loki with loki_query)"
-    return ""
+        return Missing("the target declares no audit log (policies.audit.files, or loki with loki_query)")
+    return policy
 
 
-def missing_event(target: Target, event: str) -> str:
-    """Return why an event can't be looked for, or nothing."""
-    audit = target.policies.audit
-    if audit is None or not audit.is_readable or event not in audit.events:
-        return f"the target declares no audit log with the event {event} (policies.audit)"
-    return ""
+METRICS_PAGE = Requirement("metrics page of the gateway", "policies.metrics.url", _counted)
+AUDIT_LOG = Requirement("audit log", "policies.audit", _readable)
 
 
-async def settle_books(lab: Lab) -> None:
+def audited_event(event: str) -> Requirement[AuditPolicy]:
+    """Return the requirement of an audit log that holds an event, by our name for it."""
+
+    def find(target: Target) -> AuditPolicy | Missing:
+        audit = target.policies.audit
+        if audit is None or not audit.is_readable or event not in audit.events:
+            return Missing(f"the target declares no audit log with the event {event} (policies.audit)")
+        return audit
+
+    return Requirement(f"audit log with the event {event}", f"policies.audit.events.{event}", find)
+
+
+def arrival_ns(target: Target) -> int:
+    """Return how long an audit event may take to be found; 0 where there is no audit log."""
+    return target.policies.audit.arrives_within if target.policies.audit else 0
+
+
+async def settle_metrics_and_audit(run: CaseContext) -> None:
     """Wait until the last counts and events must have been written."""
-    audit = lab.target.policies.audit
+    audit = run.target.policies.audit
     later_ns = max(_SETTLES_NS, audit.arrives_within if audit else 0)
-    await lab.wait_until_ns(lab.clock.now_ns() + later_ns, "the last counts and events to be written")
+    await run.wait_until_ns(run.clock.now_ns() + later_ns, "the last counts and events to be written")
 
 
-async def read_log(lab: Lab) -> None:
+async def read_log(run: CaseContext) -> None:
     """Read the audit log, and note when."""
-    await lab.read_log()
-    lab.note(READ_AT, lab.clock.now_ns())
+    await run.readings.audit()
+    run.note(READ_AT, run.clock.now_ns())
 
 
 def routes_of(target: Target) -> dict[str, Route]:
@@ -62,10 +75,8 @@ def routes_of(target: Target) -> dict[str, Route]:
     return {name: Route(one.counted_as, one.method) for name, one in target.operations.items()}
 
 
-def counted(evidence: Evidence) -> list[Finding]:
+def counted(evidence: Evidence, policy: MetricsPolicy) -> list[Finding]:
     """Return whether each answer of the case was counted; counts beyond ours are the matter of TC-MON-001."""
-    policy = evidence.target.policies.metrics
-    assert policy is not None
     readings = [one for label in ("before", "after") if (one := evidence.ledgers.reading(label, "gateway")) is not None]
     used = {str(name) for name in evidence.history.frame["operation"].unique()}
     operations = {name: route for name, route in routes_of(evidence.target).items() if name in used}
@@ -74,10 +85,10 @@ def counted(evidence: Evidence) -> list[Finding]:
     return [one for one in found if one.rule in _COUNTED]
 
 
-def on_record(evidence: Evidence, rows: NDArray[np.int64], event: str, *, needed: int) -> list[Finding]:
+def on_record(
+    evidence: Evidence, audit: AuditPolicy, rows: NDArray[np.int64], event: str, *, needed: int
+) -> list[Finding]:
     """Return whether each of these exchanges left its event in the audit log."""
-    audit = evidence.target.policies.audit
-    assert audit is not None
     if error := evidence.ledgers.facts.get("audit.error"):
         return [Finding("audit.missing", Outcome.INCONCLUSIVE, f"the audit log could not be read: {error}")]
     expected = expect(evidence.history, rows.tolist(), event, ip=True)

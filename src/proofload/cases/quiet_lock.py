@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Turns:
+class QuietLock:
     """A lock with many senders or one who needs silence. Who waits for silence is not overtaken by senders.
 
     Of several who wait for silence, the one that will take longest afterwards comes first: others fit into its waits.
@@ -15,7 +15,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._senders = 0
-        self._silent = False
+        self._exclusive = False
         self._wanting: list[int] = []
         self._changed = asyncio.Condition()
 
@@ -23,7 +23,7 @@ class Turns:
     async def sending(self) -> AsyncIterator[None]:
         """Hold while sending; waits while somebody has or wants silence."""
         async with self._changed:
-            await self._changed.wait_for(lambda: not self._silent and not self._wanting)
+            await self._changed.wait_for(lambda: not self._exclusive and not self._wanting)
             self._senders += 1
         try:
             yield
@@ -33,15 +33,15 @@ class Turns:
                 self._changed.notify_all()
 
     @asynccontextmanager
-    async def silence(self, takes_ns: int = 0) -> AsyncIterator[None]:
+    async def exclusive(self, takes_ns: int = 0) -> AsyncIterator[None]:
         """Hold while nobody else may send. `takes_ns` is how long the one who asks will take, about, in all."""
         async with self._changed:
             self._wanting.append(takes_ns)
             try:
                 await self._changed.wait_for(
-                    lambda: not self._silent and not self._senders and takes_ns >= max(self._wanting)
+                    lambda: not self._exclusive and not self._senders and takes_ns >= max(self._wanting)
                 )
-                self._silent = True
+                self._exclusive = True
             finally:
                 self._wanting.remove(takes_ns)
                 self._changed.notify_all()
@@ -49,5 +49,5 @@ class Turns:
             yield
         finally:
             async with self._changed:
-                self._silent = False
+                self._exclusive = False
                 self._changed.notify_all()

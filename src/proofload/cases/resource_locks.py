@@ -1,4 +1,4 @@
-"""Keeps a part of a case away from what another case has broken: calls of a service wait while somebody disturbs it."""
+"""Keeps a part of a case away from what another has broken: calls of a service wait while somebody disturbs it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
+from proofload.cases.isolation import clash
 
-class Holds:
+
+class ResourceLocks:
     """Who uses what just now, and what is disturbed. The schedule starts nothing that would disturb what is in use."""
 
-    def __init__(self, disturbed: Callable[[], Iterable[str]] = tuple) -> None:
+    def __init__(self, disturbed: Callable[[str], frozenset[str]] = lambda _: frozenset()) -> None:
+        """`disturbed` returns what everybody but the named case, and those that follow on it, disturbs now."""
         self._disturbed = disturbed
         self._in_use: Counter[str] = Counter()
         self._changed = asyncio.Condition()
-        self.let_go = asyncio.Event()
+        self.released = asyncio.Event()
         """Set when something is no longer in use: a case may have waited for it."""
 
     @property
@@ -24,17 +27,17 @@ class Holds:
         return frozenset(+self._in_use)
 
     @asynccontextmanager
-    async def using(self, names: Iterable[str]) -> AsyncIterator[None]:
-        """Hold while nobody disturbs `names`, such as `service:order`; waits until nobody does."""
-        wanted = frozenset(names)
+    async def using(self, resources: Iterable[str], by: str = "") -> AsyncIterator[None]:
+        """Hold while nobody else than the case `by` disturbs the resources; waits until nobody does."""
+        wanted = frozenset(resources)
         async with self._changed:
-            await self._changed.wait_for(lambda: wanted.isdisjoint(self._disturbed()))
+            await self._changed.wait_for(lambda: not clash(wanted, self._disturbed(by)))
             self._in_use.update(wanted)
         try:
             yield
         finally:
             self._in_use.subtract(wanted)
-            self.let_go.set()
+            self.released.set()
 
     async def look_again(self) -> None:
         """Let those who wait see that cases have begun or ended."""

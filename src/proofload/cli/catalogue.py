@@ -11,7 +11,7 @@ import uvloop
 from rich.console import Console
 from rich.text import Text
 
-from proofload.cases.case import Case, Category
+from proofload.cases.case import AnyCase, Category, PlannedCase
 from proofload.cli.exit_status import ExitStatus
 from proofload.core.units import format_duration
 from proofload.drive.connectivity import reach
@@ -21,11 +21,11 @@ from proofload.plan.target import Target
 from proofload.record.bundle import dump_json
 from proofload.report.as_json import SCHEMA_VERSION
 from proofload.suite.catalogue import CATALOGUE, CORE
-from proofload.suite.requested_cases import Choice
+from proofload.suite.requested_cases import CaseFilter
 from proofload.suite.selection import choose
 
 
-def list_catalogue(choice: Choice, *, as_json: bool) -> ExitStatus:
+def list_catalogue(choice: CaseFilter, *, as_json: bool) -> ExitStatus:
     """List the chosen cases by category; those that run when none is named carry a star."""
     console = Console(highlight=False)
     chosen = choose(CATALOGUE, choice)
@@ -48,7 +48,7 @@ def list_catalogue(choice: Choice, *, as_json: bool) -> ExitStatus:
 
 def explain_case(case_id: str) -> ExitStatus:
     """Explain one case: what it sends, what it needs, what PASS means, how to read FAIL."""
-    (first, *_) = choose(CATALOGUE, Choice([case_id]))
+    (first, *_) = choose(CATALOGUE, CaseFilter([case_id]))
     _explain(CATALOGUE.get(case_id.upper(), first), Console(highlight=False))
     return ExitStatus.ALL_PASS
 
@@ -62,8 +62,9 @@ def check_target_file(path: Path) -> ExitStatus:
     told = uvloop.run(reach(target, vet))
     console.print(Text(f"{target.address}: {told}"), soft_wrap=True)
     for case in CATALOGUE.values():
-        why = case.missing(target)
-        state = f"would be SKIPPED: {why}" if why else f"can run, about {format_duration(case.expected_ns(target))}"
+        planned = PlannedCase.of(case, target)
+        can_run = f"can run, about {format_duration(planned.takes_ns)}"
+        state = f"would be SKIPPED: {planned.missing}" if planned.missing else can_run
         console.print(Text(f"  {case.id:<12} {state}"), soft_wrap=True)
     return ExitStatus.ALL_PASS
 
@@ -73,17 +74,17 @@ def _controls(target: Target) -> str:
     return f"controls declared: {', '.join(declared) if declared else 'none'}"
 
 
-def _explain(case: Case, console: Console) -> None:
+def _explain(case: AnyCase, console: Console) -> None:
     console.print(Text(f"{case.id}  {case.title}", style="bold"))
     rows = (
         ("category", f"{case.category}, {case.priority}, phase {case.phase}"),
-        ("purpose", case.purpose),
-        ("sends", case.sends),
-        ("needs", ", ".join(case.needs) or "nothing"),
-        ("after", ", ".join(case.prerequisites) or "no other case"),
-        ("least evidence", case.least_evidence),
-        ("PASS means", case.passes_when),
-        ("reading FAIL", case.read_fail),
+        ("purpose", case.text.purpose),
+        ("sends", case.text.sends),
+        ("needs", case.requires.declare or "nothing"),
+        ("after", ", ".join(case.after) or "no other case"),
+        ("least evidence", case.text.least_evidence),
+        ("PASS means", case.text.passes_when),
+        ("reading FAIL", case.text.read_fail),
     )
     for name, text in rows:
         head = f"  {name:<16}"
@@ -92,7 +93,7 @@ def _explain(case: Case, console: Console) -> None:
             head = " " * len(head)
 
 
-def _content(case: Case) -> dict[str, Any]:
+def _content(case: AnyCase) -> dict[str, Any]:
     return {
         "id": case.id,
         "title": case.title,
@@ -100,10 +101,10 @@ def _content(case: Case) -> dict[str, Any]:
         "priority": str(case.priority),
         "phase": case.phase,
         "core": case.id in CORE,
-        "purpose": case.purpose,
-        "needs": list(case.needs),
-        "prerequisites": list(case.prerequisites),
-        "least_evidence": case.least_evidence,
-        "passes_when": case.passes_when,
-        "read_fail": case.read_fail,
+        "purpose": case.text.purpose,
+        "needs": case.requires.declare.split(", ") if case.requires.declare else [],
+        "prerequisites": list(case.after),
+        "least_evidence": case.text.least_evidence,
+        "passes_when": case.text.passes_when,
+        "read_fail": case.text.read_fail,
     }

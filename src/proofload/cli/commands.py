@@ -15,7 +15,7 @@ import uvloop
 from rich.console import Console
 from rich.text import Text
 
-from proofload.cases.case import Case
+from proofload.cases.case import AnyCase, PlannedCase
 from proofload.cli.demo_monitoring import monitored
 from proofload.cli.exit_status import ExitStatus, of_outcomes, worst_of
 from proofload.cli.pace import Pace, notes_of, window_of
@@ -38,9 +38,10 @@ from proofload.report.view import safe
 from proofload.suite.catalogue import CATALOGUE, CORE
 from proofload.suite.engines import K6, OWN
 from proofload.suite.report_builder import result_of
-from proofload.suite.requested_cases import Choice
-from proofload.suite.runner import Ended, judge_bundle, run
+from proofload.suite.requested_cases import CaseFilter
+from proofload.suite.runner import Ended, run
 from proofload.suite.selection import choose
+from proofload.suite.verdicts import judge_bundle
 
 _SMALL_LOGS = {"AUDIT_ROTATE_BYTES": "6144"}
 """Some twenty events: every case that reads the audit log has seen it rotate, as it will in a year of real use."""
@@ -68,7 +69,7 @@ class Output:
 class RunOptions:
     """What to run, how often, and where the evidence goes."""
 
-    choice: Choice
+    choice: CaseFilter
     out: Path
     seed: int | None = None
     repeat: int = 1
@@ -147,14 +148,14 @@ def judge_history(path: Path, model: str, *, as_json: bool) -> ExitStatus:
 
 def _run(
     target: Target,
-    cases: Sequence[Case],
+    cases: Sequence[AnyCase],
     options: RunOptions,
     output: Output,
     notes: Iterable[str],
     page: LivePage | None,
 ) -> ExitStatus:
     console = Console(stderr=True, quiet=output.quiet, highlight=False)
-    longest_ns = max((case.expected_ns(target) for case in cases), default=0)
+    longest_ns = max((PlannedCase.of(case, target).takes_ns for case in cases), default=0)
     console.print(
         Text(f"{len(cases)} cases on {target.address}, at least {format_duration(longest_ns)}"), soft_wrap=True
     )
@@ -180,7 +181,7 @@ def _run(
 
 def _run_once(
     target: Target,
-    cases: Sequence[Case],
+    cases: Sequence[AnyCase],
     options: RunOptions,
     notes: tuple[str, ...],
     number: int,

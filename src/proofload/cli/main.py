@@ -50,7 +50,7 @@ from proofload.cli.recover import recover
 from proofload.cli.reports import report
 from proofload.cli.schemas import schema
 from proofload.core.errors import ProofloadError
-from proofload.suite.requested_cases import Choice
+from proofload.suite.requested_cases import CaseFilter
 
 app = typer.Typer(
     name="proofload",
@@ -255,8 +255,8 @@ def _choice(
     phase: list[int] | None,
     skip: list[str] | None,
     every: bool,
-) -> Choice:
-    return Choice(cases or (), category or (), priority or (), phase or (), skip or (), every)
+) -> CaseFilter:
+    return CaseFilter(cases or (), category or (), priority or (), phase or (), skip or (), every)
 
 
 def _end(command: Callable[[], ExitStatus]) -> NoReturn:

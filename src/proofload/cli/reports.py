@@ -32,7 +32,7 @@ def report(
     from proofload.report.html.page import page
     from proofload.report.markdown import to_markdown
     from proofload.suite.report_builder import result_of, story_of
-    from proofload.suite.runner import judge_bundle
+    from proofload.suite.verdicts import judge_bundle
 
     verdicts = judge_bundle(bundle)
     status = of_outcomes(verdict.outcome for verdict in verdicts)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from proofload.cases.accounts import Account, Accounts
-from proofload.cases.addresses import Sources
+from proofload.cases.addresses import Addresses
 from proofload.core.clock import Anchor, SystemClock
 from proofload.core.errors import TargetError
 from proofload.core.seeds import fresh_seed
@@ -61,7 +61,7 @@ class _Work:
     target: Target
     probe: str
     engine: Engine
-    sources: Sources
+    sources: Addresses
     budget: Budget
     account: Account | None
     other_account: Account | None
@@ -122,7 +122,7 @@ async def discover(
         vet=vet,
         tls=TlsSettings.of(target.tls),
     )
-    sources = Sources(seed, endpoint.host, target.sources)
+    sources = Addresses(seed, endpoint.host, target.sources)
     account = other = None
     if target.operations[probe].auth == "bearer":
         account, other = await Accounts(target, engine, sources).take(2)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proofload.cases.accounts import Account, Accounts
-from proofload.cases.addresses import Sources
+from proofload.cases.addresses import Addresses
 from proofload.core.clock import SystemClock
 from proofload.core.errors import PlanError, ProofloadError, TargetError
 from proofload.core.seeds import fresh_seed
@@ -69,7 +69,7 @@ class Visitor:
         self.engine = Engine(
             endpoint, target.operations, ceilings=limits, clock=SystemClock(), seed=seed, vet=vet, tls=tls
         )
-        self.sources = Sources(seed, endpoint.host, target.sources)
+        self.sources = Addresses(seed, endpoint.host, target.sources)
         self._visits = 0
 
     async def get(self, *paths: str, account: Account | None = None) -> list[Answer]:

@@ -28,6 +28,7 @@ class CaseText:
     sends: str = ""
     passes_when: str = ""
     read_fail: str = ""
+    least_evidence: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from proofload.judge.verdict import Outcome, Verdict
 from proofload.record.bundle import Bundle, dump_json
 from proofload.report.comparison import Remembered
 from proofload.suite.report_builder import result_of
-from proofload.suite.runner import evidence_in, judge_bundle
+from proofload.suite.verdicts import evidence_in, judge_bundle
 
 SCHEMA_VERSION = 1
 _CAPACITY = "res.capacity_found"

@@ -25,7 +25,7 @@ MONITORING = "monitoring.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Dossier:
+class CaseRecord:
     """What driving a case left behind, beside its history."""
 
     anchor: Anchor
@@ -44,7 +44,7 @@ class Dossier:
     """When no other case sent, from and to."""
 
 
-_DOSSIER = TypeAdapter(Dossier)
+_RECORD = TypeAdapter(CaseRecord)
 
 
 def save_plan(writer: BundleWriter, target: Target, cases: list[str], seed: int, options: Mapping[str, Any]) -> None:
@@ -66,32 +66,32 @@ def load_notes(bundle: Bundle) -> tuple[str, ...]:
     return (*bundle.read_json(PLAN)["options"].get("notes", ()), *monitoring.get("notes", ()))
 
 
-def save_case(writer: BundleWriter, case_id: str, history: History, dossier: Dossier) -> None:
+def save_case(writer: BundleWriter, case_id: str, history: History, record: CaseRecord) -> None:
     """Write the evidence of one case."""
     writer.write_history(_history_name(case_id), history)
-    writer.write_json(_dossier_name(case_id), _DOSSIER.dump_python(dossier, mode="json"))
+    writer.write_json(_record_name(case_id), _RECORD.dump_python(record, mode="json"))
 
 
-def load_case(bundle: Bundle, case_id: str) -> tuple[History, Dossier]:
+def load_case(bundle: Bundle, case_id: str) -> tuple[History, CaseRecord]:
     """Return the evidence of one case as it was written."""
-    dossier = _DOSSIER.validate_python(bundle.read_json(_dossier_name(case_id)))
-    return bundle.read_history(_history_name(case_id)), dossier
+    record = _RECORD.validate_python(bundle.read_json(_record_name(case_id)))
+    return bundle.read_history(_history_name(case_id)), record
 
 
 def to_evidence(
-    case_id: str, target: Target, history: History, dossier: Dossier, others: Mapping[str, Evidence]
+    case_id: str, target: Target, history: History, record: CaseRecord, others: Mapping[str, Evidence]
 ) -> Evidence:
     """Return what the case's verdict may rest on; `others` is the evidence of its prerequisites."""
     return Evidence(
         case_id,
         target,
         history,
-        dossier.anchor,
-        dossier.deliveries,
-        dossier.edges,
-        dossier.ledgers,
-        dossier.facts,
-        dossier.interrupted,
+        record.anchor,
+        record.deliveries,
+        record.edges,
+        record.ledgers,
+        record.facts,
+        record.interrupted,
         others,
     )
 
@@ -100,5 +100,5 @@ def _history_name(case_id: str) -> str:
     return f"history/{case_id}.parquet"
 
 
-def _dossier_name(case_id: str) -> str:
+def _record_name(case_id: str) -> str:
     return f"cases/{case_id}.json"

@@ -4,45 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from proofload.cases import interaction, negative, rate_limit, resilience
-from proofload.cases.audit import capture as audit
-from proofload.cases.audit import correlation as audit_further
-from proofload.cases.case import Case
-from proofload.cases.circuit_breaker import trip_and_recovery as breaker
-from proofload.cases.end_to_end import journeys as journey
-from proofload.cases.latency import load_levels as latency_levels
-from proofload.cases.latency import percentiles as latency
-from proofload.cases.latency import stalls as latency_shapes
-from proofload.cases.lock import contention as lock
-from proofload.cases.lock import failures as lock_failures
-from proofload.cases.lock import idempotency as lock_repeated
-from proofload.cases.lock import metrics as lock_counted
-from proofload.cases.monitoring import accuracy as monitoring
-from proofload.cases.monitoring import overhead
+from proofload.cases.audit import capture, correlation
+from proofload.cases.case import AnyCase, cases_of
+from proofload.cases.circuit_breaker import half_open, independence, trip_and_recovery
+from proofload.cases.end_to_end import journeys
+from proofload.cases.interaction import circuits, limits, store
+from proofload.cases.latency import load_levels, percentiles, stalls
+from proofload.cases.lock import contention, failures, idempotency, metrics
+from proofload.cases.monitoring import accuracy, freshness, log_pipeline, overhead, restart
+from proofload.cases.negative import breakers, health, ledgers, secrets, users
+from proofload.cases.negative import limits as negative_limits
+from proofload.cases.rate_limit import driving, judging, keys
+from proofload.cases.resilience import audit_under_overload, crash_consistency, hung_service, overload, resources
 
-_CASES: dict[str, Case] = {
-    case.id: case
-    for case in (
-        *rate_limit.CASES,
-        *breaker.CASES,
-        *monitoring.CASES,
-        *audit.CASES,
-        *audit_further.CASES,
-        *overhead.AUDIT_CASES,
-        *resilience.CASES,
-        *lock.CASES,
-        *lock_failures.CASES,
-        *lock_repeated.CASES,
-        *lock_counted.CASES,
-        *latency.CASES,
-        *latency_levels.CASES,
-        *latency_shapes.CASES,
-        *interaction.CASES,
-        *journey.CASES,
-        *negative.CASES,
-    )
-}
-CATALOGUE: Mapping[str, Case] = _CASES
+_FAMILIES = ("RL", "CB", "MON", "AUDIT", "RES", "LOCK", "LATENCY", "INT", "E2E", "NEG")
+_MODULES = (
+    *(driving, judging, keys),
+    *(trip_and_recovery, independence, half_open),
+    *(accuracy, freshness, log_pipeline, overhead, restart),
+    *(capture, correlation),
+    *(overload, resources, crash_consistency, hung_service, audit_under_overload),
+    *(contention, failures, idempotency, metrics),
+    *(percentiles, load_levels, stalls),
+    *(limits, circuits, store),
+    journeys,
+    *(negative_limits, breakers, users, secrets, health, ledgers),
+)
+
+
+def _place(case: AnyCase) -> tuple[int, str]:
+    return _FAMILIES.index(case.id.split("-")[1]), case.id
+
+
+_CASES: dict[str, AnyCase] = {case.id: case for case in sorted(cases_of(*_MODULES), key=_place)}
+CATALOGUE: Mapping[str, AnyCase] = _CASES
 """Ours, and behind them those of one's own that have joined."""
 
 CORE = (
@@ -59,6 +54,6 @@ CORE = (
 """The nine cases that run when none is named; the rest of the catalogue runs with `--all` or by name."""
 
 
-def include(cases: Iterable[Case]) -> None:
+def include(cases: Iterable[AnyCase]) -> None:
     """Let cases of one's own join the catalogue, before anything is chosen from it."""
     _CASES.update((case.id, case) for case in cases)

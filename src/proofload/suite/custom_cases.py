@@ -10,8 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-from proofload.api import OwnCase
-from proofload.cases.case import Case
+from proofload.cases.case import AnyCase, Case
 from proofload.core.errors import PlanError, Problem
 from proofload.suite.catalogue import CATALOGUE, include
 
@@ -33,7 +32,7 @@ def join(paths: Sequence[Path]) -> list[str]:
     return joined
 
 
-def _new(cases: Iterable[Case]) -> Iterator[Case]:
+def _new(cases: Iterable[AnyCase]) -> Iterator[AnyCase]:
     for case in cases:
         present = CATALOGUE.get(case.id)
         if present is not None and _home(present) != _home(case):
@@ -41,18 +40,23 @@ def _new(cases: Iterable[Case]) -> Iterator[Case]:
         yield case
 
 
-def _home(case: Case) -> str:
+def _home(case: AnyCase) -> str:
     # The same file may be named twice, and an installed module by two entry points.
     return f"{getattr(case.drive, '__module__', '')} {case.title}"
 
 
-def _found(what: object, where: str) -> list[Case]:
+def _found(what: object, where: str) -> list[AnyCase]:
     """Return the cases that a module holds, or the one that `what` is."""
     values = list(vars(what).values()) if isinstance(what, ModuleType) else [what]
-    own = {id(value): value for value in values if isinstance(value, OwnCase)}
+    own = list({id(value): value for value in values if isinstance(value, Case)}.values())
+    remedy = "see docs/own-cases.md"
     if not own:
-        raise PlanError([Problem(where, "no case", "a function under @case(...)", "see docs/own-cases.md")])
-    return [value.case() for value in own.values()]
+        raise PlanError([Problem(where, "no case", "a function under @case(...)", remedy)])
+    unjudged = [one.id for one in own if not one.is_judged]
+    if unjudged:
+        expected = "a function under @NAME.judge"
+        raise PlanError([Problem(one, "no judge", expected, remedy) for one in unjudged])
+    return own
 
 
 def _run(path: Path) -> ModuleType:

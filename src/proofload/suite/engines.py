@@ -22,6 +22,8 @@ SETUP = "setup"
 """The pseudo-case whose history holds the making of test users."""
 RESTORING = "-restore"
 """What the name of a pseudo-case ends with that brings back what a case disturbed."""
+READYING = "-ready"
+"""What the name of a pseudo-case ends with that waits until the target is sound before a case."""
 _KEPT_HEADERS = ("x-request-id", "content-type", "date")
 
 
@@ -63,7 +65,7 @@ class Sending:
             self.cluster.end()
 
     def _kind(self, prefix: str) -> Callable[..., Any]:
-        if prefix.endswith((SETUP, RESTORING)):
+        if prefix.endswith((SETUP, RESTORING, READYING)):
             return Engine
         if self.cluster is not None:
             return functools.partial(ClusterEngine, cluster=self.cluster)

@@ -15,10 +15,11 @@ from proofload.report.charts.schedule import Phase, Turn
 from proofload.report.report_data import CaseText, Link, Story
 from proofload.report.result import CaseInfo, RunResult
 from proofload.suite import case_record as files
-from proofload.suite.case_record import Dossier
+from proofload.suite.case_record import CaseRecord
 from proofload.suite.catalogue import CATALOGUE
 from proofload.suite.diagnosis import diagnoses
-from proofload.suite.runner import VERDICTS, evidence_in
+from proofload.suite.runner import VERDICTS
+from proofload.suite.verdicts import evidence_in
 
 RUN = "run.json"
 """How the run was asked for; only written by the command line."""
@@ -31,11 +32,11 @@ def result_of(path: Path, verdicts: Sequence[Verdict], exit_status: int) -> RunR
     bundle = Bundle(path)
     target, _ = files.load_plan(bundle)
     plan = bundle.read_json(files.PLAN)
-    evidence, dossiers = evidence_in(bundle)
-    began_ns = [one.anchor.to_wall_ns(one.anchor.monotonic_ns) for one in dossiers.values() if one.took_ns]
+    evidence, records = evidence_in(bundle)
+    began_ns = [one.anchor.to_wall_ns(one.anchor.monotonic_ns) for one in records.values() if one.took_ns]
     return RunResult(
         tuple(verdicts),
-        {case: info_of(case, dossier.took_ns) for case, dossier in dossiers.items()},
+        {case: info_of(case, record.took_ns) for case, record in records.items()},
         target.name,
         str(path),
         __version__,
@@ -60,11 +61,11 @@ def story_of(result: RunResult, *, report_at: Path, arguments: Sequence[str] | N
     """
     path = Path(result.bundle)
     bundle = Bundle(path)
-    evidence, dossiers = evidence_in(bundle)
+    evidence, records = evidence_in(bundle)
     return Story(
         result,
         evidence,
-        turns_of(result.verdicts, dossiers),
+        turns_of(result.verdicts, records),
         bundle.read_json(files.ENVIRONMENT),
         bundle.read_json(files.PLAN),
         _again(bundle, result, arguments),
@@ -73,20 +74,20 @@ def story_of(result: RunResult, *, report_at: Path, arguments: Sequence[str] | N
     )
 
 
-def turns_of(verdicts: Sequence[Verdict], dossiers: Mapping[str, Dossier]) -> tuple[Turn, ...]:
+def turns_of(verdicts: Sequence[Verdict], records: Mapping[str, CaseRecord]) -> tuple[Turn, ...]:
     """Return each case's place in the run, from the run's beginning."""
-    zero = min((one.anchor.monotonic_ns for one in dossiers.values() if one.took_ns), default=0)
+    zero = min((one.anchor.monotonic_ns for one in records.values() if one.took_ns), default=0)
     turns = []
     for verdict in verdicts:
-        dossier = dossiers[verdict.case]
-        began = dossier.anchor.monotonic_ns - zero if dossier.took_ns else 0
-        ended = began + dossier.took_ns
-        marks = [(at_ns - zero, what) for at_ns, what in dossier.phases]
+        record = records[verdict.case]
+        began = record.anchor.monotonic_ns - zero if record.took_ns else 0
+        ended = began + record.took_ns
+        marks = [(at_ns - zero, what) for at_ns, what in record.phases]
         phases = tuple(
             Phase(what, at, marks[i + 1][0] if i + 1 < len(marks) else max(at, ended))
             for i, (at, what) in enumerate(marks)
         )
-        silences = tuple((from_ns - zero, to_ns - zero) for from_ns, to_ns in dossier.silences)
+        silences = tuple((from_ns - zero, to_ns - zero) for from_ns, to_ns in record.silences)
         turns.append(Turn(verdict.case, verdict.outcome, began, ended, phases, silences))
     return tuple(turns)
 
@@ -147,4 +148,4 @@ def _links(bundle: Bundle, evidence: Mapping[str, Evidence], report_at: Path) ->
 
 def _told(case: str) -> CaseText:
     known = CATALOGUE[case]
-    return CaseText(known.purpose, known.sends, known.passes_when, known.read_fail)
+    return known.text

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class CaseFilter:
     """What was asked for, as it was written. Words name cases; the filters narrow; `skip` takes away."""
 
     words: Sequence[str] = ()

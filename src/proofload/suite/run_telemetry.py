@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from proofload import __version__
-from proofload.cases.case import Case
-from proofload.cases.context import Audience
+from proofload.cases.case import AnyCase
+from proofload.cases.progress import Audience
 from proofload.core.clock import Anchor, Clock
 from proofload.core.errors import ToolError
 from proofload.drive.engine import Engine
@@ -55,7 +55,7 @@ class Tally:
 class Observing:
     """Watches a run and writes of it: `async with Observing(...) as observing`, and `finish` before it ends."""
 
-    def __init__(self, target: Target, run: str, cases: Sequence[Case], clock: Clock, audience: Audience) -> None:
+    def __init__(self, target: Target, run: str, cases: Sequence[AnyCase], clock: Clock, audience: Audience) -> None:
         declared = target.monitoring
         self.tallies: dict[str, Tally] = {}
         self.metrics = RunMetrics(run, target.name, __version__, [case.id for case in cases], clock.now_ns)

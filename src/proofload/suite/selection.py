@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from proofload.cases.case import Case, Category, Priority
+from proofload.cases.case import AnyCase, Category, Priority
 from proofload.core.errors import PlanError, Problem
-from proofload.suite.requested_cases import Choice
+from proofload.suite.requested_cases import CaseFilter
 
 
-def choose(catalogue: Mapping[str, Case], choice: Choice, core: Collection[str] | None = None) -> list[Case]:
+def choose(catalogue: Mapping[str, AnyCase], choice: CaseFilter, core: Collection[str] | None = None) -> list[AnyCase]:
     """Return the cases that were asked for and their prerequisites, in the catalogue's order.
 
     Asked for nothing, it is the cases named in `core`, or all of them where `core` is None. A prerequisite that is
@@ -28,7 +28,7 @@ def choose(catalogue: Mapping[str, Case], choice: Choice, core: Collection[str] 
     narrowed = bool(categories or priorities or phases)
     if not choice.words:
         wanted = set(catalogue) if core is None or choice.everything or narrowed else set(core) & set(catalogue)
-    checks: list[Callable[[Case], bool]] = []
+    checks: list[Callable[[AnyCase], bool]] = []
     if categories:
         checks.append(lambda case: str(case.category) in categories)
     if priorities:
@@ -39,12 +39,12 @@ def choose(catalogue: Mapping[str, Case], choice: Choice, core: Collection[str] 
     if not chosen:
         got = "none is left" if wanted else "none"
         raise PlanError([Problem("cases", got, "at least one", "see proofload cases")])
-    while more := {one for case in chosen for one in catalogue[case].prerequisites} - chosen - skipped:
+    while more := {one for case in chosen for one in catalogue[case].after} - chosen - skipped:
         chosen |= more
     return [case for case in catalogue.values() if case.id in chosen]
 
 
-def _words(catalogue: Mapping[str, Case], words: Sequence[str], where: str, problems: list[Problem]) -> set[str]:
+def _words(catalogue: Mapping[str, AnyCase], words: Sequence[str], where: str, problems: list[Problem]) -> set[str]:
     found: set[str] = set()
     for word in words:
         matching = set(_matching(catalogue, word))
@@ -56,7 +56,7 @@ def _words(catalogue: Mapping[str, Case], words: Sequence[str], where: str, prob
     return found
 
 
-def _matching(catalogue: Mapping[str, Case], word: str) -> Iterator[str]:
+def _matching(catalogue: Mapping[str, AnyCase], word: str) -> Iterator[str]:
     word = word.upper().rstrip("-")
     return (case for case in catalogue if word and (case == word or case.startswith(word + "-")))
 
@@ -72,7 +72,7 @@ def _named(words: Sequence[str], known: Sequence[str], where: str, problems: lis
     return {by_key[_key(word)] for word in words if _key(word) in by_key}
 
 
-def _phases(catalogue: Mapping[str, Case], phases: Sequence[int], problems: list[Problem]) -> set[int]:
+def _phases(catalogue: Mapping[str, AnyCase], phases: Sequence[int], problems: list[Problem]) -> set[int]:
     known = sorted({case.phase for case in catalogue.values()})
     for phase in phases:
         if phase not in known:

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from proofload.cases.case import PlannedCase
 from proofload.core.clock import Anchor
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Finding, Outcome, worst
@@ -19,6 +20,7 @@ from proofload.record.exchange import Ending, Exchange, Fault
 from proofload.record.fault_edge import Edge, FaultEdge
 from proofload.record.history import History
 from proofload.record.ledger import AuditEntry, Ledgers, Reading
+from proofload.suite.catalogue import CATALOGUE
 
 MS = 1_000_000
 S = 1000 * MS
@@ -31,6 +33,16 @@ def preset(window: str = "60s") -> Target:
     environ |= {"ORDERSYSTEM_RATE_WINDOW": window, "ORDERSYSTEM_BREAKER_OPEN": window}
     environ |= {"ORDERSYSTEM_CONTROL": "control.sock", "ORDERSYSTEM_AUDIT": "audit"}
     return parse_target(text, "preset", environ)
+
+
+def case_findings(case_id: str, evidence: Evidence) -> list[Finding]:
+    """Return what the case's judge finds."""
+    return list(CATALOGUE[case_id].findings(evidence))
+
+
+def why_missing(case_id: str, target: Target) -> str:
+    """Return why the target can't be put to the case, or nothing."""
+    return PlannedCase.of(CATALOGUE[case_id], target).missing
 
 
 @dataclass

@@ -5,12 +5,12 @@ from itertools import islice
 
 import pytest
 
-from proofload.cases.addresses import Sources
+from proofload.cases.addresses import Addresses
 from proofload.core.errors import ToolError
 
 
 def test_loopback_has_addresses_enough_and_gives_each_once() -> None:
-    sources = Sources(7, "127.0.0.1")
+    sources = Addresses(7, "127.0.0.1")
     given = [sources.fresh() for _ in range(5_000)]
     assert len(set(given)) == 5_000
     assert all(one is not None and ipaddress.ip_address(one).is_loopback for one in given)
@@ -19,7 +19,7 @@ def test_loopback_has_addresses_enough_and_gives_each_once() -> None:
 
 def test_the_seed_decides_which() -> None:
     def first(seed: int) -> list[str | None]:
-        sources = Sources(seed, "localhost")
+        sources = Addresses(seed, "localhost")
         return [sources.fresh() for _ in range(20)]
 
     assert first(1) == first(1)
@@ -27,9 +27,9 @@ def test_the_seed_decides_which() -> None:
 
 
 def test_elsewhere_there_is_only_what_was_declared() -> None:
-    assert Sources(1, "::1").fresh() is None
-    assert not Sources(1, "gateway.example").many
-    declared = Sources(1, "gateway.example", ["10.0.0.1", "10.0.0.2"])
+    assert Addresses(1, "::1").fresh() is None
+    assert not Addresses(1, "gateway.example").many
+    declared = Addresses(1, "gateway.example", ["10.0.0.1", "10.0.0.2"])
     assert list(islice(iter(declared.fresh, None), 2)) == ["10.0.0.1", "10.0.0.2"]
     with pytest.raises(ToolError, match="at most the 2 declared"):
         declared.fresh()

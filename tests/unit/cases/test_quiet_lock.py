@@ -2,12 +2,12 @@
 
 import asyncio
 
-from proofload.cases.quiet_lock import Turns
+from proofload.cases.quiet_lock import QuietLock
 
 
 def test_silence_waits_for_senders_and_is_not_overtaken() -> None:
     async def scene() -> list[str]:
-        turns, told, first_may_end = Turns(), [], asyncio.Event()
+        turns, told, first_may_end = QuietLock(), [], asyncio.Event()
 
         async def sender(name: str, may_end: asyncio.Event) -> None:
             async with turns.sending():
@@ -16,7 +16,7 @@ def test_silence_waits_for_senders_and_is_not_overtaken() -> None:
             told.append(f"{name} ended")
 
         async def counter() -> None:
-            async with turns.silence():
+            async with turns.exclusive():
                 told.append("silence")
 
         done = asyncio.Event()
@@ -39,14 +39,14 @@ def test_silence_waits_for_senders_and_is_not_overtaken() -> None:
 
 def test_a_cancelled_wait_for_silence_lets_senders_go_on() -> None:
     async def scene() -> bool:
-        turns, may_end = Turns(), asyncio.Event()
+        turns, may_end = QuietLock(), asyncio.Event()
 
         async def sender() -> None:
             async with turns.sending():
                 await may_end.wait()
 
         async def counter() -> None:
-            async with turns.silence():
+            async with turns.exclusive():
                 raise AssertionError("nobody was silent")
 
         first = asyncio.create_task(sender())
@@ -65,14 +65,14 @@ def test_a_cancelled_wait_for_silence_lets_senders_go_on() -> None:
 
 def test_of_two_who_want_silence_the_longer_comes_first() -> None:
     async def scene() -> list[str]:
-        turns, told, may_end = Turns(), [], asyncio.Event()
+        turns, told, may_end = QuietLock(), [], asyncio.Event()
 
         async def sender() -> None:
             async with turns.sending():
                 await may_end.wait()
 
         async def quiet(name: str, takes_ns: int) -> None:
-            async with turns.silence(takes_ns):
+            async with turns.exclusive(takes_ns):
                 told.append(name)
 
         async with asyncio.TaskGroup() as group:

@@ -2,30 +2,30 @@
 
 import asyncio
 
-from proofload.cases.resource_locks import Holds
+from proofload.cases.resource_locks import ResourceLocks
 
 
 def test_a_part_waits_until_what_it_calls_is_no_longer_disturbed() -> None:
     async def main() -> list[str]:
         disturbed = {"service:order"}
-        holds = Holds(lambda: disturbed)
+        locks = ResourceLocks(lambda _: frozenset(disturbed))
         seen: list[str] = []
 
         async def part(name: str) -> None:
-            async with holds.using([name]):
+            async with locks.using([name]):
                 seen.append(name)
-                assert holds.in_use >= {name}
+                assert locks.in_use >= {name}
 
         waits, goes = asyncio.create_task(part("service:order")), asyncio.create_task(part("service:user"))
         await goes
-        await holds.look_again()
+        await locks.look_again()
         await asyncio.sleep(0)
         assert not waits.done()
         disturbed.clear()
-        await holds.look_again()
+        await locks.look_again()
         await waits
-        assert holds.in_use == frozenset()
-        assert holds.let_go.is_set()
+        assert locks.in_use == frozenset()
+        assert locks.released.is_set()
         return seen
 
     assert asyncio.run(asyncio.wait_for(main(), 10)) == ["service:user", "service:order"]
@@ -33,11 +33,11 @@ def test_a_part_waits_until_what_it_calls_is_no_longer_disturbed() -> None:
 
 def test_a_part_that_breaks_down_lets_go() -> None:
     async def main() -> frozenset[str]:
-        holds = Holds()
+        locks = ResourceLocks()
         try:
-            async with holds.using(["service:order"]):
+            async with locks.using(["service:order"]):
                 raise ValueError
         except ValueError:
-            return holds.in_use
+            return locks.in_use
 
     assert asyncio.run(main()) == frozenset()

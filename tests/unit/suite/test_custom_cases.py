@@ -7,6 +7,7 @@ from types import ModuleType
 import pytest
 
 from proofload.api import Evidence, Outcome
+from proofload.cases.case import PlannedCase
 from proofload.core.clock import Anchor
 from proofload.judge.verdict import Verdict
 from proofload.plan.reader import parse_target
@@ -50,8 +51,8 @@ def evidence(*bodies: bytes) -> Evidence:
 def test_the_example_says_all_three_things(bodies: list[bytes], outcome: Outcome) -> None:
     assert own.join([EXAMPLE]) == ["SHOP-001"]
     case = CATALOGUE["SHOP-001"]
-    assert Verdict.of(case.id, case.judge(evidence(*bodies))).outcome is outcome
-    assert case.missing(TARGET) == ""
+    assert Verdict.of(case.id, case.findings(evidence(*bodies))).outcome is outcome
+    assert PlannedCase.of(case, TARGET).missing == ""
 
 
 def test_entry_points_join(monkeypatch: pytest.MonkeyPatch) -> None:

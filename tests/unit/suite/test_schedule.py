@@ -2,54 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from proofload.cases.case import Case, Category, Priority
+from proofload.cases.case import AnyCase, Case, Category, PlannedCase, Priority
+from proofload.cases.isolation import EVERYTHING
+from proofload.cases.requirement import NOTHING
 from proofload.core.errors import PlanError
 from proofload.judge.verdict import Outcome
-from proofload.suite.requested_cases import Choice
-from proofload.suite.schedule import EVERYTHING, Schedule
+from proofload.report.report_data import CaseText
+from proofload.suite.requested_cases import CaseFilter
+from proofload.suite.schedule import Schedule
 from proofload.suite.selection import choose
 
 
-async def _drive(lab: object) -> None: ...
+async def _drive(_run: object, _found: object) -> None: ...
 
 
-def case(name: str, **changes: Any) -> Case:
+def case(name: str, **changes: Any) -> AnyCase:
     plain: dict[str, Any] = {
-        "id": name,
         "title": name,
         "category": Category.RATE_LIMIT,
         "priority": Priority.HIGH,
         "phase": 2,
-        "purpose": "",
-        "sends": "",
-        "passes_when": "",
-        "read_fail": "",
-        "least_evidence": "",
-        "missing": lambda _: "",
-        "expected_ns": lambda _: 0,
+        "requires": NOTHING,
         "drive": _drive,
-        "judge": lambda _: [],
+        "text": CaseText(),
     }
-    return Case(**(plain | changes))
+    return Case(name, **(plain | changes))
 
 
-def ids(cases: list[Case]) -> list[str]:
+def planned(name: str, *, uses: Iterable[str] = (), disturbs: Iterable[str] = (), **changes: Any) -> PlannedCase:
+    return PlannedCase(case(name, **changes), None, frozenset(uses), frozenset(disturbs))
+
+
+def ids(cases: Iterable[AnyCase | PlannedCase]) -> list[str]:
     return [one.id for one in cases]
 
 
 def test_all_start_at_once_where_nobody_is_disturbed() -> None:
-    schedule = Schedule([case("B"), case("A", priority=Priority.CRITICAL), case("C", phase=1)])
+    schedule = Schedule([planned("B"), planned("A", priority=Priority.CRITICAL), planned("C", phase=1)])
     assert ids(schedule.start()) == ["C", "A", "B"]
     assert not schedule.done
 
 
 def test_who_disturbs_waits_and_is_not_overtaken() -> None:
     uses, disturbs = frozenset({"service:user"}), frozenset({"service:user"})
-    schedule = Schedule([case("A", uses=uses), case("B", disturbs=disturbs), case("C", uses=uses), case("D")])
+    schedule = Schedule(
+        [planned("A", uses=uses), planned("B", disturbs=disturbs), planned("C", uses=uses), planned("D")]
+    )
     assert ids(schedule.start()) == ["A", "D"]
     schedule.end("D", Outcome.PASS)
     assert schedule.start() == []
@@ -60,7 +63,7 @@ def test_who_disturbs_waits_and_is_not_overtaken() -> None:
 
 
 def test_who_disturbs_everything_runs_alone() -> None:
-    schedule = Schedule([case("A"), case("B", disturbs=frozenset({EVERYTHING})), case("C")])
+    schedule = Schedule([planned("A"), planned("B", disturbs=frozenset({EVERYTHING})), planned("C")])
     assert ids(schedule.start()) == ["A"]
     schedule.end("A", Outcome.PASS)
     assert ids(schedule.start()) == ["B"]
@@ -68,7 +71,7 @@ def test_who_disturbs_everything_runs_alone() -> None:
 
 
 def test_a_prerequisite_that_did_not_pass_skips_what_needs_it_with_the_reason() -> None:
-    chain = [case("A"), case("B", prerequisites=("A",)), case("C", prerequisites=("B",)), case("D")]
+    chain = [planned("A"), planned("B", after=("A",)), planned("C", after=("B",)), planned("D")]
     schedule = Schedule(chain)
     assert ids(schedule.start()) == ["A", "D"]
     schedule.end("A", Outcome.FAIL)
@@ -82,7 +85,7 @@ def test_a_prerequisite_that_did_not_pass_skips_what_needs_it_with_the_reason() 
 
 
 def test_a_prerequisite_that_passed_lets_the_next_start() -> None:
-    schedule = Schedule([case("A"), case("B", prerequisites=("A",))])
+    schedule = Schedule([planned("A"), planned("B", after=("A",))])
     schedule.start()
     assert schedule.skip_hopeless() == []
     schedule.end("A", Outcome.PASS)
@@ -90,21 +93,19 @@ def test_a_prerequisite_that_passed_lets_the_next_start() -> None:
 
 
 def test_a_prerequisite_outside_the_run_is_said() -> None:
-    ((_, why),) = Schedule([case("B", prerequisites=("A",))]).skip_hopeless()
+    ((_, why),) = Schedule([planned("B", after=("A",))]).skip_hopeless()
     assert why == "its prerequisite A is not part of this run"
 
 
 def test_an_early_end_leaves_nothing_waiting() -> None:
-    schedule = Schedule([case("A"), case("B", prerequisites=("A",))])
+    schedule = Schedule([planned("A"), planned("B", after=("A",))])
     schedule.start()
     assert ids(schedule.abandon()) == ["B"]
     schedule.end("A", Outcome.INCONCLUSIVE)
     assert schedule.done
 
 
-CATALOGUE = {
-    one.id: one for one in [case("TC-RL-001"), case("TC-CB-001"), case("TC-CB-002", prerequisites=("TC-CB-001",))]
-}
+CATALOGUE = {one.id: one for one in [case("TC-RL-001"), case("TC-CB-001"), case("TC-CB-002", after=("TC-CB-001",))]}
 
 
 @pytest.mark.parametrize(
@@ -117,20 +118,20 @@ CATALOGUE = {
     ],
 )
 def test_cases_are_chosen_by_id_or_prefix_with_what_they_need(wanted: list[str], chosen: list[str]) -> None:
-    assert ids(choose(CATALOGUE, Choice(wanted))) == chosen
+    assert ids(choose(CATALOGUE, CaseFilter(wanted))) == chosen
 
 
 def test_every_id_that_matches_nothing_is_said_at_once() -> None:
     with pytest.raises(PlanError) as caught:
-        choose(CATALOGUE, Choice(["TC-RL-0001", "zzz", "", "TC-RL-001"]))
+        choose(CATALOGUE, CaseFilter(["TC-RL-0001", "zzz", "", "TC-RL-001"]))
     assert [problem.got for problem in caught.value.problems] == ["'TC-RL-0001'", "'zzz'", "''"]
     assert "did you mean TC-RL-001?" in caught.value.problems[0].remedy
     with pytest.raises(PlanError, match="cases: got none"):
-        choose({}, Choice())
+        choose({}, CaseFilter())
 
 
 def test_a_run_whose_rest_is_skipped_comes_to_its_end() -> None:
-    schedule = Schedule([case("A"), case("B", prerequisites=("A",))])
+    schedule = Schedule([planned("A"), planned("B", after=("A",))])
     schedule.start()
     schedule.end("A", Outcome.FAIL)
     assert not schedule.done
@@ -139,50 +140,46 @@ def test_a_run_whose_rest_is_skipped_comes_to_its_end() -> None:
     assert schedule.done
 
 
-async def _restore(_: Any) -> None:
-    """Bring nothing back."""
-
-
 def test_what_a_case_disturbs_is_left_alone_until_the_case_that_follows_has_ended() -> None:
-    trip = case("A", disturbs=frozenset({"service:order"}))
-    recovery = case("B", disturbs=frozenset({"service:order"}), prerequisites=("A",))
-    schedule = Schedule([trip, recovery, case("C")])
-    assert schedule.disturbed == frozenset()
+    trip = planned("A", disturbs=frozenset({"service:order"}))
+    recovery = planned("B", disturbs=frozenset({"service:order"}), after=("A",))
+    schedule = Schedule([trip, recovery, planned("C")])
+    assert schedule.disturbed() == frozenset()
     schedule.start()
-    assert schedule.disturbed == {"service:order"}
+    assert schedule.disturbed() == {"service:order"}
     schedule.end("A", Outcome.PASS)
-    assert schedule.disturbed == {"service:order"}  # between the two nobody may come in
+    assert schedule.disturbed() == {"service:order"}  # between the two nobody may come in
     schedule.start()
     schedule.end("B", Outcome.PASS)
-    assert schedule.disturbed == frozenset()
+    assert schedule.disturbed() == frozenset()
 
 
 def test_a_case_does_not_start_while_a_part_of_another_uses_what_it_would_disturb() -> None:
-    schedule = Schedule([case("A", disturbs=frozenset({"service:order"})), case("B")])
+    schedule = Schedule([planned("A", disturbs=frozenset({"service:order"})), planned("B")])
     assert ids(schedule.start(frozenset({"service:order"}))) == ["B"]
     assert ids(schedule.start(frozenset({"service:user"}))) == ["A"]
-    alone = Schedule([case("A", disturbs=frozenset({"everything"}))])
+    alone = Schedule([planned("A", disturbs=frozenset({"everything"}))])
     assert ids(alone.start(frozenset({"service:user"}))) == []
     assert ids(alone.start()) == ["A"]
 
 
 @pytest.mark.parametrize(("outcome", "behind"), [(Outcome.PASS, False), (Outcome.FAIL, True)])
 def test_what_nobody_follows_up_must_be_restored(outcome: Outcome, behind: bool) -> None:
-    trip = case("A", disturbs=frozenset({"service:order"}), restore=_restore)
-    schedule = Schedule([trip, case("B", prerequisites=("A",)), case("C", uses=frozenset({"service:order"}))])
+    trip = planned("A", disturbs=frozenset({"service:order"}))
+    schedule = Schedule([trip, planned("B", after=("A",)), planned("C", uses=frozenset({"service:order"}))])
     assert ids(schedule.start()) == ["A"]
     schedule.end("A", outcome)
     schedule.skip_hopeless()
     assert schedule.leaves_behind(trip) is behind
     schedule.restoring(trip)
-    assert schedule.disturbed >= {"service:order"}
+    assert schedule.disturbed() >= {"service:order"}
     assert "C" not in ids(schedule.start())
     schedule.restored(trip)
     assert "C" in ids(schedule.start())
 
 
 def test_nothing_is_restored_for_nobody() -> None:
-    trip = case("A", disturbs=frozenset({"service:order"}), restore=_restore)
+    trip = planned("A", disturbs=frozenset({"service:order"}))
     schedule = Schedule([trip])
     schedule.start()
     schedule.end("A", Outcome.FAIL)

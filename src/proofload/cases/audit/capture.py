@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from proofload.cases import metrics_and_audit as books
 from proofload.cases.accounts import Account
-from proofload.cases.case import Case, Category, Priority
-from proofload.cases.context import Lab
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import allowance, gateway_limit, polite_count
+from proofload.cases.metrics_and_audit import AUDIT_LOG
+from proofload.cases.reads import guarded
+from proofload.cases.requirement import Missing, Requirement
 from proofload.core.seeds import stream
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
@@ -19,6 +22,7 @@ from proofload.judge.audit import AuditEvidence, ExpectedEvent, Forgery, expect,
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Finding
+from proofload.plan.policies import AuditPolicy, RateLimitPolicy
 from proofload.plan.target import Target
 
 _CLIENTS = 5
@@ -26,71 +30,116 @@ _EACH = 12
 _FORGERIES = 3
 
 
-def missing(target: Target) -> str:
-    """Return why the audit log can't be judged, or nothing."""
-    if reason := books.missing_log(target):
-        return reason
-    policy = target.policies.audit
-    assert policy is not None
-    return "" if policy.events else "the target declares no event that its audit log holds (policies.audit.events)"
+def _with_events(target: Target) -> AuditPolicy | Missing:
+    policy = AUDIT_LOG.find(target)
+    if isinstance(policy, Missing) or policy.events:
+        return policy
+    return Missing("the target declares no event that its audit log holds (policies.audit.events)")
 
 
-async def drive_capture(lab: Lab) -> None:
-    """Bring about every declared security event, many times and side by side, and read the log."""
-    policy = lab.target.policies.audit
-    assert policy is not None
-    accounts = await lab.accounts(_CLIENTS)
-    canary = f"canary-{stream(lab.seed, 'audit canary').getrandbits(64):016x}"
-    lab.note("canaries", [f"{canary}-password", f"{canary}-token"])
-    lab.begin_audit()
-    lab.doing("bringing about security events")
-    users = lab.target.users
-    if users is not None and users.login is not None:
-        await _logins(lab, accounts, canary, users.login, set(policy.events))
-    guarded = _guarded(lab.target)
-    if guarded is not None and "access_denied" in policy.events:
-        await lab.run(
-            lab.crowd(
+AUDITED_EVENTS = Requirement("audit log with events", "policies.audit.files, policies.audit.events", _with_events)
+
+
+@dataclass(frozen=True, slots=True)
+class EventSources:
+    """The log, and by what each of its events can be brought about; None where the target has no such thing."""
+
+    policy: AuditPolicy
+    login: str | None
+    denied: str | None
+    """A read that needs a token."""
+    limit: RateLimitPolicy | None
+
+    def operations(self) -> list[str]:
+        """Return what is called to bring them about."""
+        limited = self.limit.probe if self.limit is not None else None
+        return [one for one in (self.login, self.denied, limited) if one is not None]
+
+
+def _sources(target: Target) -> EventSources | Missing:
+    policy = AUDITED_EVENTS.find(target)
+    if isinstance(policy, Missing):
+        return policy
+    login = target.users.login if target.users is not None else None
+    return EventSources(policy, login, guarded(target), gateway_limit(target))
+
+
+EVENT_SOURCES = Requirement(AUDITED_EVENTS.name, AUDITED_EVENTS.declare, _sources)
+
+
+@case(
+    "TC-AUDIT-001",
+    "Audit log capture",
+    Category.AUDIT,
+    Priority.HIGH,
+    phase=5,
+    requires=EVENT_SOURCES,
+    uses=EventSources.operations,
+    takes=lambda found: found.policy.arrives_within + 5 * NS_PER_SECOND,
+    spends=True,
+)
+async def capture(run: CaseContext, found: EventSources) -> None:
+    """Every security event stands in the audit log: once, whole, true, in time, and without a secret.
+
+    Sends: failed and successful log-ins, requests without or with a worthless token, and requests beyond the
+        limit, by several clients side by side; user names with line ends and a forged event in them
+    Passes when: each event has exactly one entry with its request id, user, address and time; no line is broken
+        or forged; no password or token stands in any
+    Reading FAIL: the finding names the request whose event is missing, doubled or wrong, or the line that is
+        broken
+    Least evidence: 20 events that surely happened
+    """
+    policy = found.policy
+    accounts = await run.accounts(_CLIENTS)
+    canary = f"canary-{stream(run.seed, 'audit canary').getrandbits(64):016x}"
+    run.note("canaries", [f"{canary}-password", f"{canary}-token"])
+    run.readings.begin_audit()
+    run.doing("bringing about security events")
+    if found.login is not None:
+        await _logins(run, accounts, canary, found.login, set(policy.events))
+    if found.denied is not None and "access_denied" in policy.events:
+        await run.run(
+            run.crowd(
                 "access denied",
-                _denied(lab.target, guarded, canary),
+                _denied(run.target, found.denied, canary),
                 _CLIENTS,
-                polite_count(lab.target, _EACH),
-                sources=lab.sources(_CLIENTS),
+                polite_count(run.target, _EACH),
+                sources=run.sources(_CLIENTS),
             )
         )
-    limit = gateway_limit(lab.target)
+    limit = found.limit
     if limit is not None and "rate_limited" in policy.events:
         over = max(20, allowance(limit) // 5)
-        source = lab.source()
-        await lab.run(lab.steps("limited", limit.probe, allowance(limit) + over, account=accounts[0], source=source))
-    await lab.wait_until_ns(lab.clock.now_ns() + policy.arrives_within, "the last events to arrive in the audit log")
-    await lab.read_log()
+        source = run.source()
+        await run.run(run.steps("limited", limit.probe, allowance(limit) + over, account=accounts[0], source=source))
+    await run.wait_until_ns(run.clock.now_ns() + policy.arrives_within, "the last events to arrive in the audit log")
+    await run.readings.audit()
 
 
-async def _logins(lab: Lab, accounts: Iterable[Account], canary: str, login: str, events: set[str]) -> None:
+async def _logins(run: CaseContext, accounts: Iterable[Account], canary: str, login: str, events: set[str]) -> None:
     tail = f"{canary}-forged"
     wrong = [Account(account.name, f"{canary}-password", None) for account in accounts]
-    lab.note("names", {"login failed": [one.name for one in wrong], "login": [one.name for one in accounts]})
-    each = polite_count(lab.target, _EACH)
+    run.note("names", {"login failed": [one.name for one in wrong], "login": [one.name for one in accounts]})
+    each = polite_count(run.target, _EACH)
     if "login_failed" in events:
-        await lab.run(
-            lab.crowd("login failed", login, _CLIENTS, each, accounts=wrong, sources=lab.sources(_CLIENTS)),
+        await run.run(
+            run.crowd("login failed", login, _CLIENTS, each, accounts=wrong, sources=run.sources(_CLIENTS)),
         )
-        head = f"{lab.target.users.prefix if lab.target.users else ''}{canary}"
+        head = f"{run.target.users.prefix if run.target.users else ''}{canary}"
         name = f'{head}\r\n{{"event":"login_succeeded","user":"{tail}"}}'
-        lab.note("forgeries", [{"head": head, "tail": tail}])
+        run.note("forgeries", [{"head": head, "tail": tail}])
         forger = Account(name, f"{canary}-password", None)
-        await lab.run(lab.steps("forged line", login, _FORGERIES, account=forger, source=lab.source()))
+        await run.run(run.steps("forged line", login, _FORGERIES, account=forger, source=run.source()))
     if "login_succeeded" in events:
-        await lab.run(
-            lab.crowd("login", login, _CLIENTS, min(4, each), accounts=tuple(accounts), sources=lab.sources(_CLIENTS))
+        await run.run(
+            run.crowd("login", login, _CLIENTS, min(4, each), accounts=tuple(accounts), sources=run.sources(_CLIENTS))
         )
 
 
-def judge_capture(evidence: Evidence) -> list[Finding]:
+@capture.judge
+def judge_capture(evidence: Evidence, found: EventSources) -> list[Finding]:
     """TC-AUDIT-001: each event once, with the fields that it needs; no forged line, no secret."""
-    policy = evidence.target.policies.audit
-    assert policy is not None
+    policy = found.policy
     expected = [event for event in _expected(evidence) if event.event in policy.events]
     facts = evidence.facts
     read_ns = max((entry.read_ns for entry in evidence.ledgers.audit), default=evidence.anchor.monotonic_ns)
@@ -139,10 +188,6 @@ def _users(evidence: Evidence, step: str, names: list[str]) -> dict[int, str]:
     return {number: names[i % len(names)] for i, number in enumerate(numbers)}
 
 
-def _guarded(target: Target) -> str | None:
-    return next((name for name, one in sorted(target.operations.items()) if one.auth == "bearer"), None)
-
-
 def _denied(target: Target, name: str, canary: str) -> Any:
     operation = target.operations[name]
 
@@ -152,28 +197,3 @@ def _denied(target: Target, name: str, canary: str) -> Any:
         await user.get(operation.path, headers=headers, name=name)
 
     return script
-
-
-CASES = (
-    Case(
-        id="TC-AUDIT-001",
-        title="Audit log capture",
-        category=Category.AUDIT,
-        priority=Priority.HIGH,
-        phase=5,
-        purpose="Every security event stands in the audit log: once, whole, true, in time, and without a secret.",
-        sends="failed and successful log-ins, requests without or with a worthless token, and requests beyond the "
-        "limit, by several clients side by side; user names with line ends and a forged event in them",
-        passes_when="each event has exactly one entry with its request id, user, address and time; no line is broken "
-        "or forged; no password or token stands in any",
-        read_fail="the finding names the request whose event is missing, doubled or wrong, or the line that is broken",
-        least_evidence="20 events that surely happened",
-        needs=("policies.audit.files", "policies.audit.events"),
-        missing=missing,
-        expected_ns=lambda target: (
-            (target.policies.audit.arrives_within if target.policies.audit else 0) + 5 * NS_PER_SECOND
-        ),
-        drive=drive_capture,
-        judge=judge_capture,
-    ),
-)

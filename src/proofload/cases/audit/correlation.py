@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from proofload.cases import metrics_and_audit as books
-from proofload.cases.accounts import Account
-from proofload.cases.audit.capture import missing as missing_log
-from proofload.cases.case import Case, Category, Priority
-from proofload.cases.context import Lab
+from proofload.cases.accounts import LOG_IN, Account
+from proofload.cases.audit.capture import AUDITED_EVENTS
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import polite_count
 from proofload.cases.evidence_rows import delivered, rows_of
+from proofload.cases.fault_control import can_break
+from proofload.cases.isolation import service_of
+from proofload.cases.metrics_and_audit import READ_AT, audited_event, read_log
+from proofload.cases.reads import GUARDED, guarded
+from proofload.cases.requirement import Missing, Requirement
 from proofload.core.seeds import stream
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
@@ -35,43 +40,93 @@ _MOST_USERS = 4
 _TRIES = 60
 _RUN_UP_NS = 3 * NS_PER_SECOND // 2
 _DEAD_NS = 15 * NS_PER_SECOND
-_KILLS = frozenset({"supervised", "docker"})
 _FLOODERS, _FLOOD_EACH = 48, 75
 DENIED, FAILED = "access_denied", "login_failed"
 _LOST = ("audit.missing",)
 
 
-def missing_correlation(target: Target) -> str:
-    """Return why no operation can be followed through the log, or nothing."""
-    if reason := missing_log(target):
-        return reason
-    return "" if _policy(target).tells else "the target does not say which events an operation leaves (audit.tells)"
+@dataclass(frozen=True, slots=True)
+class MortalLogin:
+    """An audit log with failed log-ins, the log-in, and its service, which can be killed."""
+
+    audit: AuditPolicy
+    login: str
+    service: str
 
 
-async def drive_correlation(lab: Lab) -> None:
-    """Do what leaves events in several services, be refused, and bring odd request ids along."""
-    names = sorted(_policy(lab.target).tells)
-    accounts = await lab.accounts(_PAYERS)
-    lab.note("names", [account.name for account in accounts])
-    canary = f"canary{stream(lab.seed, 'request ids').getrandbits(48):012x}"
-    lab.note("canary", canary)
-    guarded = _guarded(lab.target)
-    denied = lab.target.operations[guarded] if guarded else None
-    async with lab.using(*names):
-        lab.begin_audit()
-        lab.doing("doing what leaves events in several services")
-        sources = lab.sources(_PAYERS)
-        await lab.run(lab.crowd("done", _in_turn(names), _PAYERS, 1, accounts=accounts, sources=sources))
+def _correlated(target: Target) -> AuditPolicy | Missing:
+    policy = AUDITED_EVENTS.find(target)
+    if isinstance(policy, Missing) or policy.tells:
+        return policy
+    return Missing("the target does not say which events an operation leaves (audit.tells)")
+
+
+def _mortal_login(target: Target) -> MortalLogin | Missing:
+    found = (audited_event(FAILED) & LOG_IN).find(target)
+    if isinstance(found, Missing):
+        return found
+    audit, login = found
+    service = service_of(target, login)
+    if service is None or not can_break(target, service, "kill"):
+        return Missing(
+            "the service of the log-in can't be killed, and seen to be (faults: supervised or docker, and "
+            "services.NAME.health)"
+        )
+    return MortalLogin(audit, login, service)
+
+
+CORRELATED = Requirement("audit log that says which events an operation leaves", "policies.audit.tells", _correlated)
+MORTAL_LOGIN = Requirement(
+    "audit log with failed log-ins, whose service can be killed",
+    "policies.audit.events.login_failed, users.login, faults (supervised or docker) of the log-in's service",
+    _mortal_login,
+)
+DENIALS = audited_event(DENIED) & GUARDED
+
+
+@case(
+    "TC-AUDIT-002",
+    "Audit events over several services",
+    Category.AUDIT,
+    Priority.HIGH,
+    phase=5,
+    requires=CORRELATED,
+    uses=lambda _: (),
+    takes=lambda policy: policy.arrives_within + 6 * NS_PER_SECOND,
+)
+async def correlation(run: CaseContext, policy: AuditPolicy) -> None:
+    """What one request does in several services can be told from the log, by its id; and only what it did.
+
+    Sends: operations that leave events in several services, by several users; the same many times at once for
+        one user, so that most are refused; and request ids with blanks, markup and kilobytes
+    Passes when: each success left all of its events under its request id, no refusal left any, and no odd id
+        was written down
+    Reading FAIL: the finding names the request and the event that is missing, or that tells of what did not
+        happen
+    Least evidence: 10 events of requests that succeeded
+    """
+    names = sorted(policy.tells)
+    accounts = await run.accounts(_PAYERS)
+    run.note("names", [account.name for account in accounts])
+    canary = f"canary{stream(run.seed, 'request ids').getrandbits(48):012x}"
+    run.note("canary", canary)
+    name = guarded(run.target)
+    denied = run.target.operations[name] if name else None
+    async with run.undisturbed(*names):
+        run.readings.begin_audit()
+        run.doing("doing what leaves events in several services")
+        sources = run.sources(_PAYERS)
+        await run.run(run.crowd("done", _in_turn(names), _PAYERS, 1, accounts=accounts, sources=sources))
         for name in names:
-            burst = lab.burst(f"refused {name}", _once(name), _AT_ONCE, account=accounts[0], source=lab.source())
-            await lab.run(burst)
-        await lab.run(lab.steps("odd", _odd(names[0], denied, canary), account=accounts[0], source=lab.source()))
-        await _read_later(lab)
+            burst = run.burst(f"refused {name}", _once(name), _AT_ONCE, account=accounts[0], source=run.source())
+            await run.run(burst)
+        await run.run(run.steps("odd", _odd(names[0], denied, canary), account=accounts[0], source=run.source()))
+        await _read_later(run, policy)
 
 
-def judge_correlation(evidence: Evidence) -> list[Finding]:
+@correlation.judge
+def judge_correlation(evidence: Evidence, policy: AuditPolicy) -> list[Finding]:
     """TC-AUDIT-002: each success left its events in every service under one request id, and no refusal left any."""
-    policy = _policy(evidence.target)
     names = evidence.facts.get("names", [])
     expected: list[ExpectedEvent] = []
     forbidden: list[ExpectedEvent] = []
@@ -88,14 +143,14 @@ def judge_correlation(evidence: Evidence) -> list[Finding]:
     if error := evidence.ledgers.facts.get("audit.error"):
         return [Finding("audit.missing", Outcome.INCONCLUSIVE, f"the audit log could not be read: {error}")]
     found = judge_audit(policy, evidence.ledgers, expected, _known(evidence), forbidden=forbidden, needed=2 * _EACH)
-    return delivered(evidence, [*(one for one in found if one.rule in _CORRELATED), _unchecked(evidence)])
+    return delivered(evidence, [*(one for one in found if one.rule in _CORRELATED), _unchecked(evidence, policy)])
 
 
-def _unchecked(evidence: Evidence) -> Finding:
+def _unchecked(evidence: Evidence, policy: AuditPolicy) -> Finding:
     """Return whether a request id that holds blanks, markup or kilobytes was believed and written down."""
     canary = str(evidence.facts.get("canary", ""))
     sent = len(rows_of(evidence, "odd"))
-    field = _policy(evidence.target).fields.get("request_id", "request_id")
+    field = policy.fields.get("request_id", "request_id")
     kept = [one for one in evidence.ledgers.audit if canary and canary in str((one.fields or {}).get(field, ""))]
     if kept:
         says = f"{len(kept)} entries hold a request id as a client made it up, with blanks, markup or kilobytes"
@@ -135,41 +190,41 @@ def _odd(name: str, denied: Operation | None, canary: str) -> Script:
     return script
 
 
-def missing_killed(target: Target) -> str:
-    """Return why no service that writes events can be killed, or nothing."""
-    if reason := missing_log(target):
-        return reason
-    if FAILED not in _policy(target).events or target.users is None or target.users.login is None:
-        return f"the target declares no log-in, or no event {FAILED} (users.login, policies.audit.events)"
-    name = _login_service(target)
-    fault = target.faults.get(name) if name else None
-    if name is None or fault is None or fault.driver not in _KILLS:
-        return "the service of the log-in can't be killed (faults: supervised or docker)"
-    service = target.services.get(name)
-    return "" if service and service.health else f"nothing shows that {name} is gone (services.{name}.health)"
+@case(
+    "TC-AUDIT-003",
+    "Audit integrity when a service dies",
+    Category.AUDIT,
+    Priority.HIGH,
+    phase=5,
+    requires=MORTAL_LOGIN,
+    breaks=lambda found: (found.service,),
+    takes=lambda found: found.audit.arrives_within + 7 * NS_PER_SECOND,
+    alone=True,
+)
+async def killed(run: CaseContext, found: MortalLogin) -> None:
+    """What was answered is on record, though the service is killed the moment after.
 
-
-async def drive_killed(lab: Lab) -> None:
-    """Let a few users fail to log in, kill the service meanwhile, and read the log once it is back."""
-    users, service = lab.target.users, _login_service(lab.target)
-    assert users is not None
-    assert users.login is not None
-    assert service is not None
-    count = _few(lab.target, service)
-    wrong = [Account(one.name, f"{one.password}-wrong", None) for one in await lab.accounts(count)]
-    async with lab.turn():
-        lab.begin_audit()
-        lab.doing("failing to log in, until the service dies")
-        script = _until_cut_off(users.login, polite_count(lab.target, _TRIES))
-        crowd = lab.crowd("failing", script, count, 1, accounts=wrong, sources=lab.sources(count))
-        failing = asyncio.create_task(lab.run(crowd))
+    Sends: failing log-ins by a few users, while their service is killed on a lease, seen by a probe
+    Passes when: each failed log-in that was answered stands in the log
+    Reading FAIL: the finding names the requests whose event died with the service
+    Least evidence: 5 failed log-ins that were answered before the kill
+    """
+    service = found.service
+    count = _few(run.target, service)
+    wrong = [Account(one.name, f"{one.password}-wrong", None) for one in await run.accounts(count)]
+    async with run.turn():
+        run.readings.begin_audit()
+        run.doing("failing to log in, until the service dies")
+        script = _until_cut_off(found.login, polite_count(run.target, _TRIES))
+        crowd = run.crowd("failing", script, count, 1, accounts=wrong, sources=run.sources(count))
+        failing = asyncio.create_task(run.run(crowd))
         try:
-            await lab.clock.sleep_until_ns(lab.clock.now_ns() + _RUN_UP_NS)
-            async with lab.fault(service, "kill", _DEAD_NS):
+            await run.clock.sleep_until_ns(run.clock.now_ns() + _RUN_UP_NS)
+            async with run.fault(service, "kill", _DEAD_NS):
                 await failing
         finally:
             failing.cancel()
-        await _read_later(lab)
+        await _read_later(run, found.audit)
 
 
 def _until_cut_off(login: str, count: int) -> Script:
@@ -181,48 +236,58 @@ def _until_cut_off(login: str, count: int) -> Script:
     return script
 
 
-def judge_killed(evidence: Evidence) -> list[Finding]:
+@killed.judge
+def judge_killed(evidence: Evidence, found: MortalLogin) -> list[Finding]:
     """TC-AUDIT-003: what was answered before the service died stands in the log."""
     if not any(span.held for span in spans(evidence.edges)):
         says = "the service was not proven to have been killed"
         return delivered(evidence, [Finding("audit.missing", Outcome.INCONCLUSIVE, says)])
-    return delivered(evidence, _lost(evidence, "failing", FAILED, needed=5))
+    return delivered(evidence, _lost(evidence, found.audit, "failing", FAILED, needed=5))
 
 
-def missing_flood(target: Target) -> str:
-    """Return why no flood of events can be brought about, or nothing."""
-    if reason := missing_log(target):
-        return reason
-    if DENIED not in _policy(target).events:
-        return f"the target declares no event {DENIED} (policies.audit.events)"
-    return "" if _guarded(target) else "the target declares no read that needs a token"
+@case(
+    "TC-AUDIT-004",
+    "Thousands of audit events",
+    Category.AUDIT,
+    Priority.MEDIUM,
+    phase=5,
+    requires=DENIALS,
+    uses=lambda found: (found[1],),
+    takes=lambda found: found[0].arrives_within + 7 * NS_PER_SECOND,
+)
+async def flood(run: CaseContext, found: tuple[AuditPolicy, str]) -> None:
+    """Not one event of thousands is lost, and their rate can be watched.
 
-
-async def drive_flood(lab: Lab) -> None:
-    """Be denied some thousand times, in silence between two readings of the services' own counts of events."""
-    name = _guarded(lab.target)
-    assert name is not None
-    async with lab.silence():
-        lab.begin_audit()
-        await lab.read_services("before")
-        lab.doing("being denied some thousand times")
-        each = polite_count(lab.target, _FLOOD_EACH)
-        path = lab.target.operations[name].path
+    Sends: 3600 requests without a token, while no other case sends, between two readings of the counters
+    Passes when: each stands in the log, and the counter of events, where one is declared, rose by as many
+    Reading FAIL: the finding names the requests that are missing, or what the counter shows
+    Least evidence: 2,000 denied requests
+    """
+    audit, name = found
+    async with run.exclusive():
+        run.readings.begin_audit()
+        await run.readings.services("before")
+        run.doing("being denied some thousand times")
+        each = polite_count(run.target, _FLOOD_EACH)
+        path = run.target.operations[name].path
 
         async def denied(user: User) -> None:
             await user.get(path, name=name)
 
-        await lab.run(lab.crowd("denied", denied, _FLOODERS, each, sources=lab.sources(_FLOODERS)))
-        await _read_later(lab)
-        await lab.read_services("after")
+        await run.run(run.crowd("denied", denied, _FLOODERS, each, sources=run.sources(_FLOODERS)))
+        await _read_later(run, audit)
+        await run.readings.services("after")
 
 
-def judge_flood(evidence: Evidence) -> list[Finding]:
+@flood.judge
+def judge_flood(evidence: Evidence, found: tuple[AuditPolicy, str]) -> list[Finding]:
     """TC-AUDIT-004: not one of thousands of events is lost, and their counter tells how many there were."""
-    return delivered(evidence, [*_lost(evidence, "denied", DENIED, needed=2000), *_counted(evidence)])
+    return delivered(
+        evidence, [*_lost(evidence, found[0], "denied", DENIED, needed=2000), *_counted(evidence, found[0])]
+    )
 
 
-def _counted(evidence: Evidence) -> list[Finding]:
+def _counted(evidence: Evidence, audit: AuditPolicy) -> list[Finding]:
     """Return whether the counters of events, over all services, rose by as much as we brought about."""
     metrics, rule = evidence.target.policies.metrics, "audit.not_counted"
     if metrics is None or metrics.audit_events is None:
@@ -230,7 +295,7 @@ def _counted(evidence: Evidence) -> list[Finding]:
     rows = rows_of(evidence, "denied")
     status = evidence.history.numbers("status")[rows]
     surely, perhaps = int(np.isin(status, (401, 403)).sum()), int((status == 0).sum())
-    event = _policy(evidence.target).events[DENIED]
+    event = audit.events[DENIED]
     sums: dict[str, float] = {"before": 0.0, "after": 0.0}
     for reading in evidence.ledgers.readings:
         if reading.error:
@@ -246,25 +311,25 @@ def _counted(evidence: Evidence) -> list[Finding]:
     return [held(rule, says, examined=surely, needed=100)]
 
 
-def _lost(evidence: Evidence, step: str, event: str, *, needed: int) -> list[Finding]:
+def _lost(evidence: Evidence, audit: AuditPolicy, step: str, event: str, *, needed: int) -> list[Finding]:
     rows = rows_of(evidence, step)
     status = evidence.history.numbers("status")[rows]
     # What was never answered was never acknowledged: it may stand in the log or not.
     expected = expect(evidence.history, rows[np.isin(status, (0, 401, 403))].tolist(), event)
-    found = judge_audit(_policy(evidence.target), evidence.ledgers, expected, _known(evidence), needed=needed)
+    found = judge_audit(audit, evidence.ledgers, expected, _known(evidence), needed=needed)
     return [one for one in found if one.rule in _LOST]
 
 
 def _known(evidence: Evidence) -> AuditEvidence:
     # An empty log does not say when it was read; the case does.
-    read_ns = int(evidence.facts.get(books.READ_AT, evidence.anchor.monotonic_ns))
+    read_ns = int(evidence.facts.get(READ_AT, evidence.anchor.monotonic_ns))
     return AuditEvidence(read_ns, evidence.anchor)
 
 
-async def _read_later(lab: Lab) -> None:
-    later_ns = lab.clock.now_ns() + _policy(lab.target).arrives_within + NS_PER_SECOND // 2
-    await lab.wait_until_ns(later_ns, "the last events to arrive in the audit log")
-    await books.read_log(lab)
+async def _read_later(run: CaseContext, policy: AuditPolicy) -> None:
+    later_ns = run.clock.now_ns() + policy.arrives_within + NS_PER_SECOND // 2
+    await run.wait_until_ns(later_ns, "the last events to arrive in the audit log")
+    await read_log(run)
 
 
 def _users(evidence: Evidence, step: str, names: Sequence[str]) -> dict[int, str]:
@@ -299,61 +364,3 @@ def _policy(target: Target) -> AuditPolicy:
 def _takes(target: Target, seconds: int) -> int:
     audit = target.policies.audit
     return seconds * NS_PER_SECOND + (audit.arrives_within if audit else 0)
-
-
-CASES = (
-    Case(
-        id="TC-AUDIT-002",
-        title="Audit events over several services",
-        category=Category.AUDIT,
-        priority=Priority.HIGH,
-        phase=5,
-        purpose="What one request does in several services can be told from the log, by its id; and only what it did.",
-        sends="operations that leave events in several services, by several users; the same many times at once for one "
-        "user, so that most are refused; and request ids with blanks, markup and kilobytes",
-        passes_when="each success left all of its events under its request id, no refusal left any, and no odd id was "
-        "written down",
-        read_fail="the finding names the request and the event that is missing, or that tells of what did not happen",
-        least_evidence=f"{2 * _EACH} events of requests that succeeded",
-        needs=("policies.audit.tells",),
-        missing=missing_correlation,
-        expected_ns=lambda target: _takes(target, 6),
-        drive=drive_correlation,
-        judge=judge_correlation,
-    ),
-    Case(
-        id="TC-AUDIT-003",
-        title="Audit integrity when a service dies",
-        category=Category.AUDIT,
-        priority=Priority.HIGH,
-        phase=5,
-        purpose="What was answered is on record, though the service is killed the moment after.",
-        sends="failing log-ins by a few users, while their service is killed on a lease, seen by a probe",
-        passes_when="each failed log-in that was answered stands in the log",
-        read_fail="the finding names the requests whose event died with the service",
-        least_evidence="5 failed log-ins that were answered before the kill",
-        needs=("policies.audit.events.login_failed", "faults (supervised or docker) of the log-in's service"),
-        missing=missing_killed,
-        expected_ns=lambda target: _takes(target, 7),
-        drive=drive_killed,
-        judge=judge_killed,
-        disturbs=frozenset({"everything"}),
-    ),
-    Case(
-        id="TC-AUDIT-004",
-        title="Thousands of audit events",
-        category=Category.AUDIT,
-        priority=Priority.MEDIUM,
-        phase=5,
-        purpose="Not one event of thousands is lost, and their rate can be watched.",
-        sends=f"{_FLOODERS * _FLOOD_EACH} requests without a token, in silence, between two readings of the counters",
-        passes_when="each stands in the log, and the counter of events, where one is declared, rose by as many",
-        read_fail="the finding names the requests that are missing, or what the counter shows",
-        least_evidence="2,000 denied requests",
-        needs=("policies.audit.events.access_denied", "policies.metrics.audit_events for their rate"),
-        missing=missing_flood,
-        expected_ns=lambda target: _takes(target, 7),
-        drive=drive_flood,
-        judge=judge_flood,
-    ),
-)

@@ -1,27 +1,36 @@
-"""TC-E2E: users who do what users do, and all services loaded together while controls hold and the books see it all."""
+"""TC-E2E: users who do what users do, and all services loaded together, with every control watching."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from proofload.cases import metrics_and_audit as books
-from proofload.cases.addresses import has_many
-from proofload.cases.case import Case, Category, Priority
-from proofload.cases.context import Lab
-from proofload.cases.declared_limits import allowance, gateway_limit
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
+from proofload.cases.declared_limits import GATEWAY_LIMIT, allowance
 from proofload.cases.evidence_rows import delivered, rows_of
-from proofload.cases.latency.load_levels import reads
+from proofload.cases.metrics_and_audit import (
+    METRICS_PAGE,
+    audited_event,
+    counted,
+    on_record,
+    read_log,
+    settle_metrics_and_audit,
+)
+from proofload.cases.rate_limit.keys import SEVERAL_ADDRESSES
+from proofload.cases.reads import reads
+from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import Answer, User
 from proofload.judge.evidence import Evidence
 from proofload.judge.rate_limit import RateLimitContext, judge_admission
 from proofload.judge.verdict import Finding, Outcome, held
-from proofload.plan.target import Target
+from proofload.plan.policies import AuditPolicy, MetricsPolicy, OrdersPolicy, RateLimitPolicy
+from proofload.plan.target import Target, Users
 from proofload.plan.workload import Script
 
 _JOURNEYS, _WALKERS, _ROUNDS = 8, 6, 4
@@ -33,57 +42,102 @@ _UNDER_LOAD = (502, 503, 504)
 """What may be the machine's doing and not the program's: these answers prove nothing either way."""
 
 
-def missing_journey(target: Target) -> str:
-    """Return why no journey can be made, or nothing."""
-    users = target.users
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """How users sign up and log in, and what they may buy."""
+
+    users: Users
+    register: str
+    login: str
+    orders: OrdersPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedShop:
+    """The same behind a limit, with the metrics and the log in which everything leaves its traces."""
+
+    shop: Shop
+    limit: RateLimitPolicy
+    metrics: MetricsPolicy
+    audit: AuditPolicy
+
+
+def _shop(target: Target) -> Shop | Missing:
+    users, orders = target.users, target.policies.orders
     if users is None or users.register_ is None or users.login is None:
-        return "the target declares no way to sign up and log in (users.register, users.login)"
-    return "" if target.policies.orders else "the target says nothing of deposits and orders (policies.orders)"
+        return Missing("the target declares no way to sign up and log in (users.register, users.login)")
+    if orders is None:
+        return Missing("the target says nothing of deposits and orders (policies.orders)")
+    return Shop(users, users.register_, users.login, orders)
 
 
-def steps_of_journey(target: Target) -> list[str]:
+def _watched(target: Target) -> WatchedShop | Missing:
+    events = audited_event(_LIMITED).needing(audited_event(_LOGIN), SEVERAL_ADDRESSES)
+    found = (SHOP & GATEWAY_LIMIT & (METRICS_PAGE & events)).find(target)
+    if isinstance(found, Missing):
+        return found
+    (shop, limit), (metrics, audit) = found
+    return WatchedShop(shop, limit, metrics, audit)
+
+
+SHOP = Requirement("sign-up, log-in and orders", "users.register, users.login, policies.orders", _shop)
+WATCHED_SHOP = Requirement(
+    "orders behind a limit, a metrics page and an audit log with log-ins and rejections",
+    "users, policies.orders, policies.rate_limit, policies.metrics.url, policies.audit.events",
+    _watched,
+)
+
+
+def steps_of_journey(target: Target, orders: OrdersPolicy) -> list[str]:
     """Return the operations of a journey after signing up and logging in: look around, pay in, buy, look again."""
-    orders = target.policies.orders
-    assert orders is not None
     enough = -(-orders.price // orders.deposited)
     around = [name for name in reads(target).values() if name not in (orders.book, orders.balance)]
     return [*around, orders.balance, *[orders.deposit] * enough, orders.order, orders.book, orders.balance]
 
 
-async def drive_journeys(lab: Lab) -> None:
-    """Let new users sign up and go their way, side by side, with a pause between two steps."""
-    users = lab.target.users
-    assert users is not None
-    names = steps_of_journey(lab.target)
-    run = secrets.token_hex(3)
-    async with lab.using(*names):
-        lab.doing(f"{_JOURNEYS} users go from signing up to an order")
-        script = _journey(lab.target, names, f"{users.prefix}{run}_e2e_")
-        await lab.run(lab.crowd("journey", script, _JOURNEYS, 1, sources=lab.sources(_JOURNEYS)))
-    lab.note("steps", len(names) + 2)
+@case(
+    "TC-E2E-001",
+    "Users' journeys",
+    Category.INTERACTION,
+    Priority.HIGH,
+    phase=8,
+    requires=SHOP,
+    uses=lambda _: (),
+    takes=4 * NS_PER_SECOND,
+)
+async def journeys(run: CaseContext, shop: Shop) -> None:
+    """What users come for works from end to end, while others do the same.
+
+    Sends: 8 new users side by side: sign up, log in, look around, pay in, order, look at orders and balance
+    Passes when: every step of every user was answered with success
+    Reading FAIL: the finding shows the step that was refused
+    Least evidence: 8 complete journeys
+    """
+    names = steps_of_journey(run.target, shop.orders)
+    unique = secrets.token_hex(3)
+    async with run.undisturbed(*names):
+        run.doing(f"{_JOURNEYS} users go from signing up to an order")
+        script = _journey(shop, names, f"{shop.users.prefix}{unique}_e2e_")
+        await run.run(run.crowd("journey", script, _JOURNEYS, 1, sources=run.sources(_JOURNEYS)))
+    run.note("steps", len(names) + 2)
 
 
-def _journey(target: Target, names: Sequence[str], prefix: str) -> Script:
-    users = target.users
-    assert users is not None
-    register, login = users.register_, users.login
-    assert register is not None
-    assert login is not None
-
+def _journey(shop: Shop, names: Sequence[str], prefix: str) -> Script:
     async def script(user: User) -> None:
         user.state.update({"user.name": f"{prefix}{user.index}", "user.password": secrets.token_urlsafe(12) + "aA1!"})
-        for name in (register, login, *names):
+        for name in (shop.register, shop.login, *names):
             answer: Answer = await user.request(name, keep_body=True)
             if not answer.ok:
                 return
-            if name == login:
-                user.token = users.token_of(answer.json())
+            if name == shop.login:
+                user.token = shop.users.token_of(answer.json())
             await user.pause(_PAUSE_S)
 
     return script
 
 
-def judge_journeys(evidence: Evidence) -> list[Finding]:
+@journeys.judge
+def judge_journeys(evidence: Evidence, _shop: Shop) -> list[Finding]:
     """TC-E2E-001: every journey came to its end."""
     rows = rows_of(evidence, "journey")
     wanted = int(evidence.facts.get("steps", 0))
@@ -96,42 +150,44 @@ def judge_journeys(evidence: Evidence) -> list[Finding]:
     return delivered(evidence, [_told(evidence, INCOMPLETE, says, rows, complete, _JOURNEYS)])
 
 
-def missing_together(target: Target) -> str:
-    """Return why the services can't be loaded together and looked at, or nothing."""
-    if reason := missing_journey(target):
-        return reason
-    if gateway_limit(target) is None:
-        return "the target declares no rate limit (policies.rate_limit)"
-    if reason := books.missing_metrics(target):
-        return reason
-    if reason := books.missing_event(target, _LOGIN) or books.missing_event(target, _LIMITED):
-        return reason
-    return "" if has_many(target) else "this machine has one address only, so clients can't be told apart (sources)"
+@case(
+    "TC-E2E-002",
+    "All services loaded together",
+    Category.INTERACTION,
+    Priority.HIGH,
+    phase=8,
+    requires=WATCHED_SHOP,
+    uses=lambda _: (),
+    takes=lambda found: found.audit.arrives_within + 6 * NS_PER_SECOND,
+    spends=True,
+)
+async def together(run: CaseContext, found: WatchedShop) -> None:
+    """With every service at work, controls hold, and metrics and audit log see everything.
 
-
-async def drive_together(lab: Lab) -> None:
-    """Load every service at once by polite users, beside one client beyond its limit, between two readings."""
-    limit, orders, users = gateway_limit(lab.target), lab.target.policies.orders, lab.target.users
-    assert limit is not None
-    assert orders is not None
-    assert users is not None
-    assert users.login is not None
-    accounts = await lab.accounts(_WALKERS + 1)
+    Sends: 6 users who read, pay in and order, log-ins beside them, and one client beyond its limit, while no
+        other case sends, between two readings
+    Passes when: polite users were served, the limit held, every answer was counted, and every log-in and
+        rejection is on record
+    Reading FAIL: the finding names the request that was refused, counted wrongly, or is not on record
+    Least evidence: 100 answers between the readings, and more requests of one client than the limit
+    """
+    limit, orders = found.limit, found.shop.orders
+    accounts = await run.accounts(_WALKERS + 1)
     people = accounts[:_WALKERS]
-    names = [*reads(lab.target).values(), orders.deposit, orders.order]
-    async with lab.using(*names), lab.silence():
-        lab.begin_audit()
-        await lab.read_services("before")
-        lab.doing("loading every service at once")
+    names = [*reads(run.target).values(), orders.deposit, orders.order]
+    async with run.undisturbed(*names), run.exclusive():
+        run.readings.begin_audit()
+        await run.readings.services("before")
+        run.doing("loading every service at once")
         over = allowance(limit) + _OVER
-        await lab.run(
-            lab.crowd("working", _working(names), _WALKERS, _ROUNDS, accounts=people, sources=lab.sources(_WALKERS)),
-            lab.crowd("log in", users.login, _WALKERS, _ROUNDS, accounts=people, sources=lab.sources(_WALKERS)),
-            lab.steps("beyond", limit.probe, over, account=accounts[-1], source=lab.source()),
+        await run.run(
+            run.crowd("working", _working(names), _WALKERS, _ROUNDS, accounts=people, sources=run.sources(_WALKERS)),
+            run.crowd("log in", found.shop.login, _WALKERS, _ROUNDS, accounts=people, sources=run.sources(_WALKERS)),
+            run.steps("beyond", limit.probe, over, account=accounts[-1], source=run.source()),
         )
-        await books.settle_books(lab)
-        await lab.read_services("after")
-        await books.read_log(lab)
+        await settle_metrics_and_audit(run)
+        await run.readings.services("after")
+        await read_log(run)
 
 
 def _working(names: Sequence[str]) -> Script:
@@ -142,24 +198,24 @@ def _working(names: Sequence[str]) -> Script:
     return script
 
 
-def judge_together(evidence: Evidence) -> list[Finding]:
+@together.judge
+def judge_together(evidence: Evidence, found: WatchedShop) -> list[Finding]:
     """TC-E2E-002: polite users were served, the limit held, and metrics and audit log saw everything."""
-    limit = gateway_limit(evidence.target)
-    assert limit is not None
+    limit = found.limit
     polite, beyond, logins = (rows_of(evidence, step) for step in ("working", "beyond", "log in"))
-    scene = RateLimitContext(limit, evidence.history, evidence.anchor)
+    context = RateLimitContext(limit, evidence.history, evidence.anchor)
     rows = np.concatenate([polite, logins])
     served = int(np.count_nonzero(_good(evidence, rows)))
     says = f"{served} of {len(rows)} requests of polite users to every service were served"
     status = evidence.history.numbers("status")
-    found = [
+    findings = [
         _told(evidence, SERVED, says, rows, served, len(rows)),
-        *judge_admission(scene, beyond),
-        *books.counted(evidence),
-        *_named(_LOGIN, books.on_record(evidence, logins[_good(evidence, logins)], _LOGIN, needed=_WALKERS)),
-        *_named(_LIMITED, books.on_record(evidence, beyond[status[beyond] == limit.status], _LIMITED, needed=5)),
+        *judge_admission(context, beyond),
+        *counted(evidence, found.metrics),
+        *_named(_LOGIN, on_record(evidence, found.audit, logins[_good(evidence, logins)], _LOGIN, needed=_WALKERS)),
+        *_named(_LIMITED, on_record(evidence, found.audit, beyond[status[beyond] == limit.status], _LIMITED, needed=5)),
     ]
-    return delivered(evidence, found)
+    return delivered(evidence, findings)
 
 
 def _named(event: str, findings: Sequence[Finding]) -> list[Finding]:
@@ -182,46 +238,3 @@ def _told(evidence: Evidence, rule: str, says: str, rows: NDArray[np.int64], cam
     if not wanted or came < wanted:
         return Finding(rule, Outcome.INCONCLUSIVE, f"{says}; nothing shows why not", len(rows), max(1, wanted))
     return held(rule, says, examined=came, needed=wanted)
-
-
-CASES = (
-    Case(
-        id="TC-E2E-001",
-        title="Users' journeys",
-        category=Category.INTERACTION,
-        priority=Priority.HIGH,
-        phase=8,
-        purpose="What users come for works from end to end, while others do the same.",
-        sends=f"{_JOURNEYS} new users side by side: sign up, log in, look around, pay in, order, look at orders and "
-        "balance",
-        passes_when="every step of every user was answered with success",
-        read_fail="the finding shows the step that was refused",
-        least_evidence=f"{_JOURNEYS} complete journeys",
-        needs=("users.register", "users.login", "policies.orders"),
-        missing=missing_journey,
-        expected_ns=lambda _: 4 * NS_PER_SECOND,
-        drive=drive_journeys,
-        judge=judge_journeys,
-    ),
-    Case(
-        id="TC-E2E-002",
-        title="All services loaded together",
-        category=Category.INTERACTION,
-        priority=Priority.HIGH,
-        phase=8,
-        purpose="With every service at work, controls hold, and metrics and audit log see everything.",
-        sends=f"{_WALKERS} users who read, pay in and order, log-ins beside them, and one client beyond its limit, in "
-        "silence between two readings",
-        passes_when="polite users were served, the limit held, every answer was counted, and every log-in and "
-        "rejection is on record",
-        read_fail="the finding names the request that was refused, counted wrongly, or is not on record",
-        least_evidence="100 answers between the readings, and more requests of one client than the limit",
-        needs=("users", "policies.orders", "policies.rate_limit", "policies.metrics.url", "policies.audit.events"),
-        missing=missing_together,
-        expected_ns=lambda target: (
-            (target.policies.audit.arrives_within if target.policies.audit else 0) + 6 * NS_PER_SECOND
-        ),
-        drive=drive_together,
-        judge=judge_together,
-    ),
-)

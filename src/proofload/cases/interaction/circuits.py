@@ -7,26 +7,38 @@ from dataclasses import replace
 
 import numpy as np
 
-from proofload.cases import metrics_and_audit as books
+from proofload.cases.case import Category, Priority, case
 from proofload.cases.circuit_breaker.calls import (
+    CIRCUIT,
     FAULT_NS,
     call,
     calls_in,
-    policy_of,
+    circuit_context,
+    its_operation,
+    its_service,
     settle,
-    stage_of,
     unsettled,
 )
-from proofload.cases.circuit_breaker.calls import missing as missing_breaker
-from proofload.cases.context import Lab
-from proofload.cases.declared_limits import allowance, gateway_limit
+from proofload.cases.context import CaseContext
+from proofload.cases.declared_limits import GATEWAY_LIMIT, allowance
 from proofload.cases.evidence_rows import delivered, rows_of
+from proofload.cases.isolation import service_of
+from proofload.cases.metrics_and_audit import (
+    AT_SERVER,
+    METRICS_PAGE,
+    audited_event,
+    counted,
+    read_log,
+    settle_metrics_and_audit,
+)
+from proofload.cases.requirement import Missing, Requirement
+from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.breaker import CallKind, CircuitContext, calls_of, judge_never_trips
 from proofload.judge.evidence import Evidence
 from proofload.judge.rate_limit import RateLimitContext, judge_admission
 from proofload.judge.verdict import Finding, Outcome, held
-from proofload.plan.policies import CircuitBreakerPolicy, LockPolicy, RateLimitPolicy
+from proofload.plan.policies import AuditPolicy, CircuitBreakerPolicy, LockPolicy, MetricsPolicy, RateLimitPolicy
 from proofload.plan.target import Target
 from proofload.plan.workload import Script
 from proofload.record.ledger import AuditEntry
@@ -44,47 +56,91 @@ REJECTED, CONTENDED, SEEN_OPEN, RECORDED = (
 )
 STALE = "mon.stale_gauge"
 
+LimitedCircuit = tuple[CircuitBreakerPolicy, RateLimitPolicy]
+LockedCircuit = tuple[LockPolicy, CircuitBreakerPolicy]
+RecordedCircuit = tuple[LimitedCircuit, tuple[MetricsPolicy, AuditPolicy]]
 
-def _limited(target: Target) -> tuple[CircuitBreakerPolicy, RateLimitPolicy] | None:
-    """Return a circuit and the limit that its operation falls under."""
-    limit = gateway_limit(target)
-    if limit is None:
-        return None
+
+def _limited(target: Target) -> LimitedCircuit | Missing:
+    limit = GATEWAY_LIMIT.find(target)
+    if isinstance(limit, Missing):
+        return limit
     return next(
         (
             (one, limit)
             for one in target.policies.circuit_breaker
             if limit.covers(target.operations[one.operation].path)
         ),
-        None,
+        Missing("no declared circuit lies behind a declared limit (policies)"),
     )
 
 
-def missing_limited(target: Target) -> str:
-    """Return why no circuit lies behind a limit, or nothing."""
-    return "" if _limited(target) else "no declared circuit lies behind a declared limit (policies)"
+def _limited_and_breakable(target: Target) -> LimitedCircuit | Missing:
+    circuit, limit = CIRCUIT.find(target), GATEWAY_LIMIT.find(target)
+    if isinstance(circuit, Missing):
+        return circuit
+    if isinstance(limit, Missing) or not limit.covers(target.operations[circuit.operation].path):
+        return Missing("the circuit that can be broken does not lie behind a declared limit (policies.rate_limit)")
+    return circuit, limit
 
 
-async def drive_rejections(lab: Lab) -> None:
-    """Have one client rejected at the very operation whose circuit is watched, and let another call it."""
-    found = _limited(lab.target)
-    assert found is not None
+def _locked(target: Target) -> LockedCircuit | Missing:
+    """Return a lock that money is not needed for, and the circuit of its service."""
+    for lock in target.policies.locks:
+        service = service_of(target, lock.operation)
+        for circuit in target.policies.circuit_breaker:
+            if circuit.service == service and lock.kind == "deposit":
+                return lock, circuit
+    return Missing("no declared lock on deposits lies behind a declared circuit (policies)")
+
+
+LIMITED_CIRCUIT = Requirement(
+    "circuit breaker behind a rate limit", "policies.rate_limit, policies.circuit_breaker", _limited
+)
+LOCKED_CIRCUIT = Requirement(
+    "lock on deposits behind a circuit breaker", "policies.locks, policies.circuit_breaker", _locked
+)
+RECORDED_CIRCUIT = Requirement(
+    "circuit breaker behind a rate limit, whose service can be stopped and probed",
+    "policies.circuit_breaker, faults, policies.rate_limit",
+    _limited_and_breakable,
+) & (METRICS_PAGE & audited_event(OPENED))
+
+
+@case(
+    "TC-INT-003",
+    "Rejections open no circuit",
+    Category.INTERACTION,
+    Priority.HIGH,
+    phase=3,
+    requires=LIMITED_CIRCUIT,
+    uses=lambda found: its_operation(found[0]),
+    takes=3 * NS_PER_SECOND,
+    spends=True,
+)
+async def rejections(run: CaseContext, found: LimitedCircuit) -> None:
+    """That a client is over its limit is no failure of the service that it asked for.
+
+    Sends: one client far beyond its limit on an operation behind a circuit, then another client
+    Passes when: the circuit stayed closed and the other client was served
+    Reading FAIL: the finding shows the call that met an open circuit, and what came before it
+    Least evidence: twice as many rejections as failures open the circuit
+    """
     policy, limit = found
-    (account,) = await lab.accounts(1)
-    await settle(lab, policy, account)
-    lab.doing("having one client rejected, beside one that is served")
-    await lab.run(
-        lab.steps("rejected", call(policy, allowance(limit) + 3 * _OVER), account=account, source=lab.source())
+    (account,) = await run.accounts(1)
+    await settle(run, policy, account)
+    run.doing("having one client rejected, beside one that is served")
+    await run.run(
+        run.steps("rejected", call(policy, allowance(limit) + 3 * _OVER), account=account, source=run.source())
     )
-    await lab.run(lab.steps("then another", call(policy, _GOOD), account=account, source=lab.source()))
+    await run.run(run.steps("then another", call(policy, _GOOD), account=account, source=run.source()))
 
 
-def judge_rejections(evidence: Evidence) -> list[Finding]:
+@rejections.judge
+def judge_rejections(evidence: Evidence, found: LimitedCircuit) -> list[Finding]:
     """TC-INT-003: rejections of the limiter are no failures of the service behind it."""
     if doubt := unsettled(evidence):
         return doubt
-    found = _limited(evidence.target)
-    assert found is not None
     policy, limit = found
     rows = calls_in(evidence.history, f"{evidence.case}/rejected", f"{evidence.case}/then another")
     status = evidence.history.numbers("status")[list(rows)] if rows else np.empty(0, dtype=np.int64)
@@ -93,114 +149,121 @@ def judge_rejections(evidence: Evidence) -> list[Finding]:
     return delivered(evidence, [*judge_never_trips(CircuitContext(policy, evidence.history), rows, "rejections"), told])
 
 
-def _locked(target: Target) -> tuple[LockPolicy, CircuitBreakerPolicy] | None:
-    """Return a lock that money is not needed for, and the circuit of its service."""
-    for lock in sorted(target.policies.locks, key=lambda one: one.kind != "deposit"):
-        service = target.operations[lock.operation].service
-        for circuit in target.policies.circuit_breaker:
-            if circuit.service == service and lock.kind == "deposit":
-                return lock, circuit
-    return None
+@case(
+    "TC-INT-004",
+    "Lock contention opens no circuit",
+    Category.INTERACTION,
+    Priority.HIGH,
+    phase=7,
+    requires=LOCKED_CIRCUIT,
+    uses=lambda _: (),
+    takes=3 * NS_PER_SECOND,
+)
+async def contention(run: CaseContext, found: LockedCircuit) -> None:
+    """That a user's lock is held is no failure of the service.
 
-
-def missing_locked(target: Target) -> str:
-    """Return why no lock lies behind a circuit, or nothing."""
-    return "" if _locked(target) else "no declared lock on deposits lies behind a declared circuit (policies)"
-
-
-async def drive_contention(lab: Lab) -> None:
-    """Let one user contend with itself more often than failures would open the circuit; then let others call."""
-    found = _locked(lab.target)
-    assert found is not None
+    Sends: one user many times at once against its own lock, three times, then another user
+    Passes when: the circuit stayed closed however often contention was answered
+    Reading FAIL: the finding shows the call that met an open circuit, and what came before it
+    Least evidence: twice as many contention answers as failures open the circuit
+    """
     lock, circuit = found
-    accounts = await lab.accounts(2)
-    async with lab.using(lock.operation, circuit.operation):
-        await settle(lab, circuit, accounts[1])
-        lab.doing(f"{lock.concurrency} at once for one user, {_BURSTS} times")
+    accounts = await run.accounts(2)
+    async with run.undisturbed(lock.operation, circuit.operation):
+        await settle(run, circuit, accounts[1])
+        run.doing(f"{lock.concurrency} at once for one user, {_BURSTS} times")
         for i in range(1, _BURSTS + 1):
             crowd = max(lock.concurrency, 2 * circuit.failures)
-            await lab.run(
-                lab.burst(f"contending {i}", once(lock.operation), crowd, account=accounts[0], source=lab.source())
+            await run.run(
+                run.burst(f"contending {i}", once(lock.operation), crowd, account=accounts[0], source=run.source())
             )
-        well = lab.steps("then another", call(circuit, _GOOD), account=accounts[1], source=lab.source())
-        await lab.run(well)
+        well = run.steps("then another", call(circuit, _GOOD), account=accounts[1], source=run.source())
+        await run.run(well)
 
 
-def judge_contention(evidence: Evidence) -> list[Finding]:
+@contention.judge
+def judge_contention(evidence: Evidence, found: LockedCircuit) -> list[Finding]:
     """TC-INT-004: that a user's lock is held is no failure of the service."""
     if doubt := unsettled(evidence):
         return doubt
-    found = _locked(evidence.target)
-    assert found is not None
     _, circuit = found
     rows = calls_in(evidence.history, f"{evidence.case}/contending", f"{evidence.case}/then another")
-    stage = CircuitContext(circuit, evidence.history)
-    neutral = calls_of(stage, rows).of(CallKind.NEUTRAL) if rows else np.zeros(0, dtype=np.bool_)
+    context = CircuitContext(circuit, evidence.history)
+    neutral = calls_of(context, rows).of(CallKind.NEUTRAL) if rows else np.zeros(0, dtype=np.bool_)
     seen = int(np.count_nonzero(neutral))
     told = held(CONTENDED, f"{seen} operations met a held lock", examined=seen, needed=2 * circuit.failures)
-    return delivered(evidence, [*judge_never_trips(stage, rows, "contention"), told])
+    return delivered(evidence, [*judge_never_trips(context, rows, "contention"), told])
 
 
-def missing_open(target: Target) -> str:
-    """Return why an open circuit can't be looked at through the other controls, or nothing."""
-    found = _limited(target)
-    if reason := missing_breaker(target):
-        return reason
-    if found is None or found[0] != policy_of(target):
-        return "the circuit that can be broken does not lie behind a declared limit (policies.rate_limit)"
-    return books.missing_metrics(target) or books.missing_event(target, OPENED)
+@case(
+    "TC-INT-005",
+    "An open circuit is seen by the other controls",
+    Category.INTERACTION,
+    Priority.HIGH,
+    phase=5,
+    requires=RECORDED_CIRCUIT,
+    uses=lambda _: (),
+    breaks=lambda found: its_service(found[0][0]),
+    takes=lambda found: 6 * NS_PER_SECOND + found[1][1].arrives_within,
+    spends=True,
+)
+async def open_circuit(run: CaseContext, found: RecordedCircuit) -> None:
+    """What an open circuit answers is counted, its opening is logged, and it costs allowance like any other answer.
+
+    Sends: a stopped service's circuit is opened, then called beyond a client's whole allowance between two
+        readings
+    Passes when: each answer was counted, the opening stands in the audit log, and the limit came at its number
+    Reading FAIL: the finding names the missing series, the missing event, or the request limited too early or
+        late
+    Least evidence: a fault that was seen to hold, and half the limit of calls that met the open circuit
+    """
+    (policy, limit), _ = found
+    (account,) = await run.accounts(1)
+    await settle(run, policy, account)
+    async with run.fault(policy.service, "stop", FAULT_NS), run.exclusive():
+        run.readings.begin_audit()
+        await run.readings.services("before")
+        await run.readings.prometheus("served")
+        await _look(run, "served")
+        run.doing(f"opening the circuit of {policy.service}")
+        await run.run(run.steps("failing", call(policy, policy.failures + 3), account=account, source=run.source()))
+        run.doing("calling the open circuit beyond a whole allowance")
+        spend = run.steps("open", call(policy, allowance(limit) + _OVER), account=account, source=run.source())
+        await run.run(spend)
+        await _look(run, "open")
+        await run.readings.prometheus("open")
+        await settle_metrics_and_audit(run)
+        await run.readings.services("after")
+        await read_log(run)
 
 
-async def drive_open(lab: Lab) -> None:
-    """Open a circuit, and call it beyond a client's whole allowance, between two readings of the books."""
-    policy, limit = policy_of(lab.target), gateway_limit(lab.target)
-    assert limit is not None
-    (account,) = await lab.accounts(1)
-    await settle(lab, policy, account)
-    async with lab.fault(policy.service, "stop", FAULT_NS), lab.silence():
-        lab.begin_audit()
-        await lab.read_services("before")
-        await lab.read_prometheus("served")
-        await _look(lab, "served")
-        lab.doing(f"opening the circuit of {policy.service}")
-        await lab.run(lab.steps("failing", call(policy, policy.failures + 3), account=account, source=lab.source()))
-        lab.doing("calling the open circuit beyond a whole allowance")
-        spend = lab.steps("open", call(policy, allowance(limit) + _OVER), account=account, source=lab.source())
-        await lab.run(spend)
-        await _look(lab, "open")
-        await lab.read_prometheus("open")
-        await books.settle_books(lab)
-        await lab.read_services("after")
-        await books.read_log(lab)
-
-
-async def _look(lab: Lab, label: str) -> None:
+async def _look(run: CaseContext, label: str) -> None:
     """Read the pages several times: each of several workers may show what it alone believes."""
     for i in range(_LOOKS):
-        await lab.read_services(f"{label} {i}")
+        await run.readings.services(f"{label} {i}")
 
 
-def judge_open(evidence: Evidence) -> list[Finding]:
+@open_circuit.judge
+def judge_open(evidence: Evidence, found: RecordedCircuit) -> list[Finding]:
     """TC-INT-005: an open circuit is counted and on record, and its answers count against the limit like any others."""
     if doubt := unsettled(evidence):
         return doubt
-    policy, limit = policy_of(evidence.target), gateway_limit(evidence.target)
-    assert limit is not None
-    stage = stage_of(policy, evidence.history, evidence)
+    (policy, limit), (metrics, audit) = found
+    context = circuit_context(policy, evidence.history, evidence)
     rows = rows_of(evidence, "open")
-    rejected = calls_of(stage, rows).of(CallKind.REJECTED) if len(rows) else np.zeros(0, dtype=np.bool_)
+    rejected = calls_of(context, rows).of(CallKind.REJECTED) if len(rows) else np.zeros(0, dtype=np.bool_)
     seen = int(np.count_nonzero(rejected))
     told = held(SEEN_OPEN, f"{seen} calls met the open circuit", examined=seen, needed=limit.limit // 2)
-    scene = RateLimitContext(
+    limit_context = RateLimitContext(
         limit, evidence.history, evidence.anchor, admitted_statuses=frozenset({policy.status_when_open})
     )
-    admitted = judge_admission(scene, rows) if seen else []
+    admitted = judge_admission(limit_context, rows) if seen else []
     pages = {label: [f"{label} {i}" for i in range(_LOOKS)] for label in ("served", "open")}
-    own = [_opening(evidence, seen), *_gauge(evidence, policy, seen, "gateway", pages)]
+    own = [_opening(evidence, audit, seen), *_gauge(evidence, policy, seen, "gateway", pages)]
     if evidence.ledgers.reading("open", "prometheus") is not None:
         there = _gauge(evidence, policy, seen, "prometheus", {label: [label] for label in pages})
-        own += [replace(finding, says=f"{books.AT_SERVER}{finding.says}") for finding in there]
-    return delivered(evidence, [*admitted, *books.counted(evidence), *own, told])
+        own += [replace(finding, says=f"{AT_SERVER}{finding.says}") for finding in there]
+    return delivered(evidence, [*admitted, *counted(evidence, metrics), *own, told])
 
 
 def _gauge(
@@ -233,10 +296,8 @@ def _gauge(
     return [held(STALE, says, examined=sum(map(len, looks.values())), needed=2)]
 
 
-def _opening(evidence: Evidence, seen: int) -> Finding:
+def _opening(evidence: Evidence, audit: AuditPolicy, seen: int) -> Finding:
     """Return whether the audit log tells of the opening, in an event that one of our own requests brought about."""
-    audit = evidence.target.policies.audit
-    assert audit is not None
     if error := evidence.ledgers.facts.get("audit.error"):
         return Finding(RECORDED, Outcome.INCONCLUSIVE, f"the audit log could not be read: {error}")
     if not seen:

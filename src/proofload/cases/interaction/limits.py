@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from proofload.cases import metrics_and_audit as books
 from proofload.cases.accounts import Account
-from proofload.cases.addresses import has_many
-from proofload.cases.context import Lab
-from proofload.cases.declared_limits import allowance, gateway_limit, is_bucket
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
+from proofload.cases.declared_limits import GATEWAY_LIMIT, allowance, is_bucket, its_probe
 from proofload.cases.evidence_rows import delivered, rows_of
+from proofload.cases.metrics_and_audit import (
+    METRICS_PAGE,
+    audited_event,
+    counted,
+    on_record,
+    read_log,
+    settle_metrics_and_audit,
+)
+from proofload.cases.rate_limit.keys import SEVERAL_ADDRESSES
+from proofload.cases.requirement import Missing, Requirement
 from proofload.cases.short_window import in_time
+from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
 from proofload.judge.rate_limit import RateLimitContext, judge_admission, judge_isolation
 from proofload.judge.verdict import Finding, held
-from proofload.plan.policies import RateLimitPolicy
+from proofload.plan.policies import AuditPolicy, MetricsPolicy, RateLimitPolicy
 from proofload.plan.target import Target
 from proofload.plan.workload import Script
 
@@ -27,132 +39,192 @@ _EVENT = "rate_limited"
 _WRONG = frozenset({400, 401, 403, 404, 422})
 
 
-def _limit(target: Target) -> RateLimitPolicy:
-    policy = gateway_limit(target)
-    assert policy is not None
-    return policy
+@dataclass(frozen=True, slots=True)
+class FailingRequests:
+    """A limit, and operations under it that fail behind it."""
+
+    limit: RateLimitPolicy
+    operations: tuple[str, ...]
 
 
-def missing_failures(target: Target) -> str:
-    """Return why nothing can be made to fail behind the limiter, or nothing."""
-    policy = gateway_limit(target)
-    if policy is None:
-        return "the target declares no rate limit (policies.rate_limit)"
-    if is_bucket(policy):
-        return "a bucket fills while it is spent, so that a refund and a refill look alike"
-    return "" if _failing(target) else "the target names no operation that can be made to fail (users.login, accept)"
+def _can_fail(target: Target) -> FailingRequests | Missing:
+    limit = GATEWAY_LIMIT.find(target)
+    if isinstance(limit, Missing):
+        return limit
+    if is_bucket(limit):
+        return Missing("a bucket fills while it is spent, so that a refund and a refill look alike")
+    operations = tuple(_failing(target, limit))
+    if not operations:
+        return Missing("the target names no operation that can be made to fail (users.login, accept)")
+    return FailingRequests(limit, operations)
 
 
-def _failing(target: Target) -> list[str]:
+def _failing(target: Target, limit: RateLimitPolicy) -> list[str]:
     """Return operations under the limit that answer 4xx: those that accept one, and a log-in with a wrong password."""
-    policy = _limit(target)
     names = [
         name
         for name, one in sorted(target.operations.items())
-        if one.effect == "none" and policy.covers(one.path) and any(400 <= status < 500 for status in one.accept or ())
+        if one.effect == "none" and limit.covers(one.path) and any(400 <= status < 500 for status in one.accept or ())
     ]
     login = target.users.login if target.users else None
-    return [*names, *([login] if login is not None and policy.covers(target.operations[login].path) else [])]
+    return [*names, *([login] if login is not None and limit.covers(target.operations[login].path) else [])]
 
 
-async def drive_failures(lab: Lab) -> None:
-    """Spend a whole allowance on requests that fail, and go on."""
-    policy = _limit(lab.target)
-    (account,) = await lab.accounts(1)
+def _forgeable(target: Target) -> RateLimitPolicy | Missing:
+    limit = GATEWAY_LIMIT.find(target)
+    if isinstance(limit, Missing):
+        return limit
+    if target.users is None or target.users.login is None:
+        return Missing("the target declares no log-in, so there is no token to forge (users.login)")
+    if target.operations[limit.probe].auth != "bearer":
+        return Missing("the limit's probe needs no token")
+    return limit
+
+
+FAILING_REQUESTS = Requirement(
+    "rate limit, and an operation under it that can be made to fail",
+    "policies.rate_limit, users.login or an operation that accepts 4xx",
+    _can_fail,
+)
+RECORDED_LIMIT = GATEWAY_LIMIT & (METRICS_PAGE & audited_event(_EVENT))
+FORGEABLE_LIMIT = Requirement(
+    "rate limit whose probe needs a token", "policies.rate_limit, users.login, an operation with a token", _forgeable
+)
+
+
+@case(
+    "TC-INT-001",
+    "Failing requests are not free of the limit",
+    Category.INTERACTION,
+    Priority.HIGH,
+    phase=2,
+    requires=FAILING_REQUESTS,
+    uses=lambda _: (),
+    takes=3 * NS_PER_SECOND,
+    spends=True,
+)
+async def failures(run: CaseContext, failing: FailingRequests) -> None:
+    """Who guesses passwords or asks for what is not there spends its allowance like anybody else.
+
+    Sends: more requests than the limit from one address, all of which fail behind the limiter
+    Passes when: exactly the allowed number got through to fail, and every further one was rejected
+    Reading FAIL: the finding shows the failing request that was admitted beyond the limit
+    Least evidence: half the limit of failures, and more requests than the limit inside one window
+    """
+    policy, names = failing.limit, failing.operations
+    (account,) = await run.accounts(1)
     wrong = Account(account.name, f"{account.password}-wrong", account.token)
-    names = _failing(lab.target)
 
     async def fail(user: User) -> None:
         for i in range(allowance(policy) + _OVER):
             await user.request(names[0] if i % 10 >= _LOGINS_OF_TEN else names[-1])
 
     # Behind a circuit that another case has opened they would not fail as they are meant to.
-    async with lab.using(*names), in_time(lab, policy):
-        lab.doing("spending an allowance on requests that fail")
-        await lab.run(lab.steps("failing", fail, account=wrong, source=lab.source()))
+    async with run.undisturbed(*names), in_time(run, policy):
+        run.doing("spending an allowance on requests that fail")
+        await run.run(run.steps("failing", fail, account=wrong, source=run.source()))
 
 
-def judge_failures(evidence: Evidence) -> list[Finding]:
+@failures.judge
+def judge_failures(evidence: Evidence, failing: FailingRequests) -> list[Finding]:
     """TC-INT-001: failing requests count against the limit like any others."""
-    policy = _limit(evidence.target)
+    policy = failing.limit
     rows = rows_of(evidence, "failing")
-    scene = RateLimitContext(policy, evidence.history, evidence.anchor, admitted_statuses=_WRONG)
+    context = RateLimitContext(policy, evidence.history, evidence.anchor, admitted_statuses=_WRONG)
     status = evidence.history.numbers("status")[rows]
     failed = int(np.count_nonzero(np.isin(status, sorted(_WRONG))))
     told = held(FAILED, f"{failed} requests failed behind the limiter", examined=failed, needed=policy.limit // 2)
-    return delivered(evidence, [*judge_admission(scene, rows), told])
+    return delivered(evidence, [*judge_admission(context, rows), told])
 
 
-def missing_books(target: Target) -> str:
-    """Return why rejections can't be looked for in the target's books, or nothing."""
-    if gateway_limit(target) is None:
-        return "the target declares no rate limit (policies.rate_limit)"
-    return books.missing_metrics(target) or books.missing_event(target, _EVENT)
+@case(
+    "TC-INT-002",
+    "Rejections are counted and on record",
+    Category.INTERACTION,
+    Priority.HIGH,
+    phase=5,
+    requires=RECORDED_LIMIT,
+    uses=lambda found: its_probe(found[0]),
+    takes=lambda found: 3 * NS_PER_SECOND + found[1][1].arrives_within,
+    spends=True,
+)
+async def recorded(run: CaseContext, found: tuple[RateLimitPolicy, tuple[MetricsPolicy, AuditPolicy]]) -> None:
+    """A rate-limited request leaves its mark in the metrics and in the audit log.
 
-
-async def drive_books(lab: Lab) -> None:
-    """Have a client rejected, one by one and all at once, between two readings of the books."""
-    policy = _limit(lab.target)
-    (account,) = await lab.accounts(1)
+    Sends: two clients well beyond their limit, one by one and all at once, alone between two readings
+    Passes when: each 429 was counted under its route and status, and each left its event in the audit log
+    Reading FAIL: the finding names the series or the requests that are missing
+    Least evidence: ten rejections
+    """
+    policy, _ = found
+    (account,) = await run.accounts(1)
     size = allowance(policy)
-    async with lab.silence():
-        lab.begin_audit()
-        await lab.read_services("before")
-        lab.doing("having two clients rejected")
-        await lab.run(lab.steps("one by one", policy.probe, size + 2 * _OVER, account=account, source=lab.source()))
-        await lab.run(lab.burst("at once", policy.probe, size + 2 * _OVER, account=account, source=lab.source()))
-        await books.settle_books(lab)
-        await lab.read_services("after")
-        await books.read_log(lab)
+    async with run.exclusive():
+        run.readings.begin_audit()
+        await run.readings.services("before")
+        run.doing("having two clients rejected")
+        await run.run(run.steps("one by one", policy.probe, size + 2 * _OVER, account=account, source=run.source()))
+        await run.run(run.burst("at once", policy.probe, size + 2 * _OVER, account=account, source=run.source()))
+        await settle_metrics_and_audit(run)
+        await run.readings.services("after")
+        await read_log(run)
 
 
-def judge_books(evidence: Evidence) -> list[Finding]:
+@recorded.judge
+def judge_recorded(
+    evidence: Evidence, found: tuple[RateLimitPolicy, tuple[MetricsPolicy, AuditPolicy]]
+) -> list[Finding]:
     """TC-INT-002: each rejection is counted, and stands in the audit log."""
-    policy = _limit(evidence.target)
+    policy, (metrics, audit) = found
     rows = rows_of(evidence, "one by one", "at once")
     rejected = rows[evidence.history.numbers("status")[rows] == policy.status]
     told = held(LIMITED, f"{len(rejected)} requests were rejected", examined=len(rejected), needed=_OVER)
     return delivered(
-        evidence, [*books.counted(evidence), *books.on_record(evidence, rejected, _EVENT, needed=_OVER), told]
+        evidence, [*counted(evidence, metrics), *on_record(evidence, audit, rejected, _EVENT, needed=_OVER), told]
     )
 
 
-def missing_tokens(target: Target) -> str:
-    """Return why no token can be forged in a user's name, or nothing."""
-    if gateway_limit(target) is None:
-        return "the target declares no rate limit (policies.rate_limit)"
-    if target.users is None or target.users.login is None:
-        return "the target declares no log-in, so there is no token to forge (users.login)"
-    if target.operations[_limit(target).probe].auth != "bearer":
-        return "the limit's probe needs no token"
-    return "" if has_many(target) else "this machine has one address only, so clients can't be told apart (sources)"
+@case(
+    "TC-INT-007",
+    "Nobody spends another's allowance unauthenticated",
+    Category.INTERACTION,
+    Priority.HIGH,
+    phase=2,
+    requires=FORGEABLE_LIMIT.needing(SEVERAL_ADDRESSES),
+    uses=its_probe,
+    takes=3 * NS_PER_SECOND,
+    spends=True,
+)
+async def forged(run: CaseContext, policy: RateLimitPolicy) -> None:
+    """What a stranger sends in a user's name, with a token that nobody signed, costs that user nothing.
+
+    Sends: a flood beyond the limit with a forged token from one address, then half the limit by the user itself
+    Passes when: the flood was refused, and no request of the user was rejected
+    Reading FAIL: the finding shows the user's request that was rejected, and how little it had sent
+    Least evidence: ten forged requests that were refused, and half the limit of the user's own
+    """
+    (account,) = await run.accounts(1)
+    stranger = Account(account.name, account.password, _unsigned(account.token or ""))
+    async with in_time(run, policy):
+        run.doing("flooding in the name of a user, with a token that nobody signed")
+        flood = run.steps("forged", policy.probe, allowance(policy) + _OVER, account=stranger, source=run.source())
+        await run.run(flood)
+        own = run.steps("own", _calls(policy, allowance(policy) // 2), account=account, source=run.source())
+        await run.run(own)
 
 
-async def drive_forged(lab: Lab) -> None:
-    """Flood with a token that names a user and is not signed, from elsewhere; then let the user do its work."""
-    policy = _limit(lab.target)
-    (account,) = await lab.accounts(1)
-    forged = Account(account.name, account.password, _unsigned(account.token or ""))
-    async with in_time(lab, policy):
-        lab.doing("flooding in the name of a user, with a token that nobody signed")
-        flood = lab.steps("forged", policy.probe, allowance(policy) + _OVER, account=forged, source=lab.source())
-        await lab.run(flood)
-        own = lab.steps("own", _calls(policy, allowance(policy) // 2), account=account, source=lab.source())
-        await lab.run(own)
-
-
-def judge_forged(evidence: Evidence) -> list[Finding]:
+@forged.judge
+def judge_forged(evidence: Evidence, policy: RateLimitPolicy) -> list[Finding]:
     """TC-INT-007: what a stranger sends in a user's name is refused, and costs that user nothing."""
-    policy = _limit(evidence.target)
-    forged, own = rows_of(evidence, "forged"), rows_of(evidence, "own")
-    scene = RateLimitContext(policy, evidence.history, evidence.anchor, admitted_statuses=frozenset({401, 403}))
-    found = judge_admission(scene, own, needed=max(1, policy.limit // 2))
-    wanted = [one for one in found if one.rule == "rl.wrongful_rejection"]
-    status = evidence.history.numbers("status")[forged]
+    flood, own = rows_of(evidence, "forged"), rows_of(evidence, "own")
+    context = RateLimitContext(policy, evidence.history, evidence.anchor, admitted_statuses=frozenset({401, 403}))
+    admitted = judge_admission(context, own, needed=max(1, policy.limit // 2))
+    wanted = [one for one in admitted if one.rule == "rl.wrongful_rejection"]
+    status = evidence.history.numbers("status")[flood]
     refused = int(np.count_nonzero(np.isin(status, (401, 403))))
     told = held(FORGED, f"{refused} requests with a forged token were refused", examined=refused, needed=_OVER)
-    rows = np.concatenate([forged, own])
-    return delivered(evidence, [*wanted, *judge_isolation(scene, rows), told])
+    rows = np.concatenate([flood, own])
+    return delivered(evidence, [*wanted, *judge_isolation(context, rows), told])
 
 
 def _calls(policy: RateLimitPolicy, count: int) -> Script:

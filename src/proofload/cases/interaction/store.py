@@ -2,91 +2,129 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from proofload.cases.context import Lab
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import allowance, gateway_limit
 from proofload.cases.evidence_rows import delivered, rows_of, steps_of
+from proofload.cases.fault_control import can_break
 from proofload.cases.interaction.circuits import once
+from proofload.cases.isolation import store_services
+from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
 from proofload.judge.rate_limit import RateLimitContext, judge_admission, judge_store_down
 from proofload.judge.verdict import Finding, Outcome, held
-from proofload.plan.policies import LockPolicy
+from proofload.plan.policies import LockPolicy, RateLimitPolicy
 from proofload.plan.target import Target
 from proofload.record.fault_edge import spans
 
-STORE = "redis"
 _FAULT_NS = 20 * NS_PER_SECOND
 _DURING = 25
 _OVER = 5
 LOCKS = "int.lock_not_restored"
 
 
-def missing(target: Target) -> str:
-    """Return why the limiter's store can't be taken away, or nothing."""
-    policy = gateway_limit(target)
-    if policy is None or policy.when_store_is_down is None:
-        return "no limit says what holds while its store is down (policies.rate_limit[].when_store_is_down)"
-    service = target.services.get(STORE)
-    if STORE not in target.faults or service is None or service.health is None:
-        return f"the target declares no way to stop the store (faults.{STORE}, services.{STORE}.health)"
-    return ""
+@dataclass(frozen=True, slots=True)
+class LimitWithStore:
+    """A limit that says what holds without its store, and the store's service, which can be stopped."""
+
+    limit: RateLimitPolicy
+    store: str
+
+
+def _stoppable_store(target: Target) -> LimitWithStore | Missing:
+    limit = gateway_limit(target)
+    if limit is None or limit.when_store_is_down is None:
+        return Missing("no limit says what holds while its store is down (policies.rate_limit[].when_store_is_down)")
+    for name in store_services(target):
+        if can_break(target, name, "stop"):
+            return LimitWithStore(limit, name)
+    return Missing(
+        "the target declares no way to stop the limiter's store (faults.NAME and services.NAME.health of a service "
+        "that no operation calls)"
+    )
+
+
+STORE = Requirement(
+    "rate limit that says what holds without its store, and a store that can be stopped",
+    "policies.rate_limit[].when_store_is_down, faults.<store>, services.<store>.health",
+    _stoppable_store,
+)
 
 
 def _lock(target: Target) -> LockPolicy | None:
     return next((one for one in target.policies.locks if one.kind == "deposit"), None)
 
 
-def _open_to_all(target: Target) -> list[str]:
+def _open_to_all(target: Target, limit: RateLimitPolicy) -> list[str]:
     """Return the probe, and beside it what needs no token: where tokens rest on the store, too, those are refused."""
-    policy = gateway_limit(target)
-    assert policy is not None
     free = [
         name
         for name, one in sorted(target.operations.items())
-        if one.auth != "bearer" and one.effect == "none" and policy.covers(one.path)
+        if one.auth != "bearer" and one.effect == "none" and limit.covers(one.path)
     ]
-    return list(dict.fromkeys([policy.probe, *free]))
+    return list(dict.fromkeys([limit.probe, *free]))
 
 
-async def drive_store(lab: Lab) -> None:
-    """Stop the store, call on, let it come back, and try each control that rests on it."""
-    policy = gateway_limit(lab.target)
-    assert policy is not None
-    (account,) = await lab.accounts(1)
-    names = _open_to_all(lab.target)
+@case(
+    "TC-INT-006",
+    "Rate-limit store outage and recovery",
+    Category.INTERACTION,
+    Priority.HIGH,
+    phase=6,
+    requires=STORE,
+    breaks=lambda found: (found.store,),
+    takes=8 * NS_PER_SECOND,
+    spends=True,
+)
+async def store(run: CaseContext, found: LimitWithStore) -> None:
+    """Without its store the limiter does as promised; once it is back, limits and locks hold again.
+
+    Sends: a few calls, the store is stopped on a lease and proven by a probe, calls meanwhile; then a whole
+        allowance and a burst against a lock
+    Passes when: nothing was admitted uncounted where the policy says closed, and all works again afterwards
+    Reading FAIL: the finding shows the call that was admitted without the store, or what stayed broken
+        afterwards
+    Least evidence: a fault that was seen to hold and to be mended, and calls surely inside it
+    """
+    policy = found.limit
+    (account,) = await run.accounts(1)
+    names = _open_to_all(run.target, policy)
 
     async def call_on(user: User) -> None:
         for i in range(_DURING):
             await user.request(names[i % len(names)])
 
-    await lab.run(lab.steps("before", policy.probe, 3, account=account, source=lab.source()))
-    async with lab.fault(STORE, "stop", _FAULT_NS):
-        lab.doing("calling on without the store")
-        await lab.run(lab.steps("during", call_on, account=account, source=lab.source()))
-    lab.doing("trying the limit again")
-    again = lab.steps("after", policy.probe, allowance(policy) + _OVER, account=account, source=lab.source())
-    await lab.run(again)
-    lock = _lock(lab.target)
+    await run.run(run.steps("before", policy.probe, 3, account=account, source=run.source()))
+    async with run.fault(found.store, "stop", _FAULT_NS):
+        run.doing("calling on without the store")
+        await run.run(run.steps("during", call_on, account=account, source=run.source()))
+    run.doing("trying the limit again")
+    again = run.steps("after", policy.probe, allowance(policy) + _OVER, account=account, source=run.source())
+    await run.run(again)
+    lock = _lock(run.target)
     if lock is not None:
-        lab.doing("trying the locks again")
+        run.doing("trying the locks again")
         crowd = once(lock.operation)
-        await lab.run(lab.burst("lock", crowd, lock.concurrency, account=account, source=lab.source()))
+        await run.run(run.burst("lock", crowd, lock.concurrency, account=account, source=run.source()))
 
 
-def judge_store(evidence: Evidence) -> list[Finding]:
+@store.judge
+def judge_store(evidence: Evidence, found: LimitWithStore) -> list[Finding]:
     """TC-INT-006: without its store the limiter does as promised; with it, limits and locks hold again."""
-    policy = gateway_limit(evidence.target)
-    assert policy is not None
-    down = [span for span in spans(evidence.edges) if span.service == STORE]
-    scene = RateLimitContext(policy, evidence.history, evidence.anchor)
-    found = judge_store_down(scene, rows_of(evidence, "during"), down)
+    policy = found.limit
+    down = [span for span in spans(evidence.edges) if span.service == found.store]
+    context = RateLimitContext(policy, evidence.history, evidence.anchor)
+    findings = judge_store_down(context, rows_of(evidence, "during"), down)
     if not all(span.mended for span in down):
-        return delivered(evidence, found)
-    after = judge_admission(scene, rows_of(evidence, "after"))
-    return delivered(evidence, [*found, *after, *_locks(evidence)])
+        return delivered(evidence, findings)
+    after = judge_admission(context, rows_of(evidence, "after"))
+    return delivered(evidence, [*findings, *after, *_locks(evidence)])
 
 
 def _locks(evidence: Evidence) -> list[Finding]:

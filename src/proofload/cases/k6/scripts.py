@@ -9,7 +9,8 @@ from proofload.cases.declared_limits import allowance, gateway_limit, is_bucket
 from proofload.cases.k6.javascript import filled, literal, request, successes
 from proofload.cases.latency.percentiles import measured
 from proofload.cases.lock.contention import reckoned
-from proofload.cases.monitoring.accuracy import repeatable, times_each
+from proofload.cases.monitoring.accuracy import times_each
+from proofload.cases.reads import repeatable
 from proofload.core.errors import PlanError, Problem
 from proofload.core.units import NS_PER_MS, NS_PER_SECOND
 from proofload.plan.policies import LockPolicy, RateLimitPolicy

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from proofload.cases.accounts import Account
-from proofload.cases.case import Case, Category, Priority
-from proofload.cases.context import Lab
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import polite_count
 from proofload.cases.evidence_rows import rows_of, steps_of
+from proofload.cases.reads import READS, reads
+from proofload.cases.requirement import Missing, Requirement
+from proofload.cases.target_readings import GATEWAY
 from proofload.core.units import NS_PER_SECOND, format_duration
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
@@ -31,62 +34,79 @@ _CLIENTS = 6
 _EACH = 60
 _SETTLES_NS = NS_PER_SECOND
 _BOUND, _GROWS = "lat.over_bound", "lat.grows_with_time"
-GATEWAY = "gateway"
 
 
-def reads(target: Target) -> dict[str, str]:
-    """Return a read of each service that may be repeated at will, by service."""
-    found: dict[str, str] = {}
-    for name, one in sorted(target.operations.items()):
-        if one.service and one.effect == "none" and one.method == "GET" and not one.accept and "${" not in one.path:
-            found.setdefault(one.service, name)
+def _timed(target: Target) -> dict[str, str] | Missing:
+    policy = target.policies.metrics
+    if policy is None or policy.url is None or policy.durations is None:
+        return Missing("the target declares no histogram of request durations (policies.metrics.url, .durations)")
+    found = reads(target)
+    if not any(service in target.services and target.services[service].metrics for service in found):
+        return Missing("no service with a read declares a metrics page of its own (services.<name>.metrics)")
     return found
 
 
-def missing_levels(target: Target) -> str:
-    """Return why no loads can be compared, or nothing."""
-    return "" if reads(target) else "the target declares no read of a service (operations.<name>.service)"
+def _loaded(target: Target) -> tuple[LatencyPolicy, dict[str, str]] | Missing:
+    found = READS.find(target)
+    return found if isinstance(found, Missing) else (_policy(target), found)
 
 
-def missing_routing(target: Target) -> str:
-    """Return why the gateway's own share can't be told, or nothing."""
-    policy = target.policies.metrics
-    if policy is None or policy.url is None or policy.durations is None:
-        return "the target declares no histogram of request durations (policies.metrics.url, .durations)"
-    if not any(service in target.services and target.services[service].metrics for service in reads(target)):
-        return "no service with a read declares a metrics page of its own (services.<name>.metrics)"
-    return ""
+TIMED_READS = Requirement(
+    "histogram of durations at the gateway, and a service with a metrics page",
+    "policies.metrics.durations, services.<name>.metrics",
+    _timed,
+)
+LOADED_READS = Requirement("read of a service", READS.declare, _loaded)
 
 
-async def drive_levels(lab: Lab) -> None:
-    """Read every service side by side at one load after the other, while nothing else is sent."""
-    accounts = await lab.accounts(_CLIENTS)
-    found = reads(lab.target)
-    async with lab.using(*found.values()), lab.silence():
-        for rate in _policy(lab.target).levels:
-            lab.doing(f"reading every service {rate} times a second")
-            await lab.run(*(_level(lab, accounts, rate, operation) for operation in found.values()))
+@case(
+    "TC-LATENCY-002",
+    "Latency at several loads",
+    Category.LATENCY,
+    Priority.MEDIUM,
+    phase=8,
+    requires=LOADED_READS,
+    uses=lambda _: (),
+    takes=lambda found: len(found[0].levels) * (_LEVEL_NS + NS_PER_SECOND) + 2 * NS_PER_SECOND,
+)
+async def levels(run: CaseContext, found: tuple[LatencyPolicy, dict[str, str]]) -> None:
+    """It is known how response times go with load: at ease, moderate, high.
+
+    Sends: a read of every service side by side at each declared load (policies.latency.levels), as an open
+        load, while no other case sends
+    Passes when: P90 and P99 could be told at each load, promised bounds hold at all of them, and at none does
+        latency grow with time
+    Reading FAIL: the finding names the operation, and the load at which it breaks its promise or grows
+    Least evidence: 36 answers an operation and load
+    """
+    accounts = await run.accounts(_CLIENTS)
+    policy, found_reads = found
+    async with run.undisturbed(*found_reads.values()), run.exclusive():
+        for rate in policy.levels:
+            run.doing(f"reading every service {rate} times a second")
+            await run.run(*(_level(run, accounts, rate, operation) for operation in found_reads.values()))
 
 
-def _level(lab: Lab, accounts: Sequence[Account], rate: int, operation: str) -> ConstantRate:
+def _level(run: CaseContext, accounts: Sequence[Account], rate: int, operation: str) -> ConstantRate:
     many = math.ceil(rate * _LEVEL_NS / NS_PER_SECOND)
-    clients = max(_CLIENTS, math.ceil(many / polite_count(lab.target, many)))
+    clients = max(_CLIENTS, math.ceil(many / polite_count(run.target, many)))
     return ConstantRate(
-        name=lab.step(f"{_LEVEL}{rate} {operation}"),
+        name=run.step(f"{_LEVEL}{rate} {operation}"),
         run=operation,
         rate=rate,
         for_ns=_LEVEL_NS,
         # An address for each who may have to step in, or some would be spent twice.
-        sources=tuple(lab.target.sources or lab.sources(clients + rate)),
+        sources=tuple(run.target.sources or run.sources(clients + rate)),
         identities=tuple(account.identity() for account in accounts),
         max_users=clients + rate,
         warm_users=clients,
     )
 
 
-def judge_levels(evidence: Evidence) -> list[Finding]:
+@levels.judge
+def judge_levels(evidence: Evidence, found: tuple[LatencyPolicy, dict[str, str]]) -> list[Finding]:
     """TC-LATENCY-002: P90 at each load; promised bounds hold at all of them, and no load makes latency grow."""
-    policy = _policy(evidence.target)
+    policy, _ = found
     told: dict[str, list[tuple[int, Samples]]] = {}
     findings: list[Finding] = []
     for rate in policy.levels:
@@ -98,7 +118,7 @@ def judge_levels(evidence: Evidence) -> list[Finding]:
         judged = judge_latency(bounds, evidence.history, rows=rows) if len(rows) else []
         # Growth shows at the highest load, or nowhere.
         findings += [one for one in judged if one.rule == _BOUND or (one.rule == _GROWS and rate == max(policy.levels))]
-    findings += [_compared(name, policy.levels, found) for name, found in sorted(told.items())]
+    findings += [_compared(name, policy.levels, samples) for name, samples in sorted(told.items())]
     if not told:
         findings.append(held("lat.under_load", "no load was offered", examined=0))
     delivered = judge_delivery(evidence.history)
@@ -125,22 +145,40 @@ def _compared(name: str, levels: Sequence[int], found: Sequence[tuple[int, Sampl
     return held("lat.under_load", says, examined=least, needed=_LEAST_FOR_P90, **figures)
 
 
-async def drive_routing(lab: Lab) -> None:
-    """Read each service through the gateway, in silence, between two readings of both sides' histograms."""
-    accounts = await lab.accounts(_CLIENTS)
-    found = reads(lab.target)
-    async with lab.using(*found.values()), lab.silence():
-        await lab.read_services("before")
+@case(
+    "TC-LATENCY-003",
+    "Overhead of routing",
+    Category.LATENCY,
+    Priority.MEDIUM,
+    phase=8,
+    requires=TIMED_READS,
+    uses=lambda _: (),
+    takes=6 * NS_PER_SECOND,
+)
+async def routing(run: CaseContext, found: dict[str, str]) -> None:
+    """It is known what the gateway adds to the time of its services.
+
+    Sends: a read of each service by 6 users, in silence, between two readings of the histograms of the gateway
+        and of the service
+    Passes when: both histograms hold exactly these requests, and what the gateway adds in the mean is within
+        what is promised, where it is (policies.latency.routing_within)
+    Reading FAIL: the finding names the operation, with both sides' mean, P90 and P99
+    Least evidence: 100 requests an operation, in both histograms
+    """
+    accounts = await run.accounts(_CLIENTS)
+    async with run.undisturbed(*found.values()), run.exclusive():
+        await run.readings.services("before")
         for operation in found.values():
-            lab.doing(f"reading {operation} through the gateway")
-            each, sources = polite_count(lab.target, _EACH), lab.sources(_CLIENTS)
+            run.doing(f"reading {operation} through the gateway")
+            each, sources = polite_count(run.target, _EACH), run.sources(_CLIENTS)
             step = f"{_ROUTE}{operation}"
-            await lab.run(lab.crowd(step, operation, _CLIENTS, each, accounts=accounts, sources=sources))
-        await lab.wait_until_ns(lab.clock.now_ns() + _SETTLES_NS, "the last durations to be written")
-        await lab.read_services("after")
+            await run.run(run.crowd(step, operation, _CLIENTS, each, accounts=accounts, sources=sources))
+        await run.wait_until_ns(run.clock.now_ns() + _SETTLES_NS, "the last durations to be written")
+        await run.readings.services("after")
 
 
-def judge_overhead(evidence: Evidence) -> list[Finding]:
+@routing.judge
+def judge_overhead(evidence: Evidence, found: dict[str, str]) -> list[Finding]:
     """TC-LATENCY-003: what the gateway adds in the mean is known, and within what is promised."""
     policy, latency = _metrics(evidence.target), _policy(evidence.target)
     assert policy.durations is not None
@@ -172,45 +210,3 @@ def _metrics(target: Target) -> MetricsPolicy:
     policy = target.policies.metrics
     assert policy is not None
     return policy
-
-
-CASES = (
-    Case(
-        id="TC-LATENCY-002",
-        title="Latency at several loads",
-        category=Category.LATENCY,
-        priority=Priority.MEDIUM,
-        phase=8,
-        purpose="It is known how response times go with load: at ease, moderate, high.",
-        sends="a read of every service side by side at each declared load (policies.latency.levels), as an open load, "
-        "in silence",
-        passes_when="P90 and P99 could be told at each load, promised bounds hold at all of them, and at none does "
-        "latency grow with time",
-        read_fail="the finding names the operation, and the load at which it breaks its promise or grows",
-        least_evidence=f"{_LEAST_FOR_P90} answers an operation and load",
-        needs=("operations.<name>.service",),
-        missing=missing_levels,
-        expected_ns=lambda target: len(_policy(target).levels) * (_LEVEL_NS + NS_PER_SECOND) + 2 * NS_PER_SECOND,
-        drive=drive_levels,
-        judge=judge_levels,
-    ),
-    Case(
-        id="TC-LATENCY-003",
-        title="Overhead of routing",
-        category=Category.LATENCY,
-        priority=Priority.MEDIUM,
-        phase=8,
-        purpose="It is known what the gateway adds to the time of its services.",
-        sends=f"a read of each service by {_CLIENTS} users, in silence, between two readings of the histograms of the "
-        "gateway and of the service",
-        passes_when="both histograms hold exactly these requests, and what the gateway adds in the mean is within what "
-        "is promised, where it is (policies.latency.routing_within)",
-        read_fail="the finding names the operation, with both sides' mean, P90 and P99",
-        least_evidence="100 requests an operation, in both histograms",
-        needs=("policies.metrics.durations", "services.<name>.metrics"),
-        missing=missing_routing,
-        expected_ns=lambda _: 6 * NS_PER_SECOND,
-        drive=drive_routing,
-        judge=judge_overhead,
-    ),
-)

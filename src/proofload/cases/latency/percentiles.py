@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from proofload.cases.case import Case, Category, Priority
-from proofload.cases.context import Lab
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import polite_count
+from proofload.cases.isolation import service_of
+from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
@@ -32,36 +34,59 @@ def measured(target: Target) -> list[str]:
     return list(declared) or sorted(name for name, one in target.operations.items() if one.effect == "none")
 
 
-def missing(target: Target) -> str:
-    """Return why there is nothing to measure, or nothing."""
-    return "" if measured(target) else "the target declares no operation without lasting effect (policies.latency)"
+def _measured(target: Target) -> list[str] | Missing:
+    return measured(target) or Missing("the target declares no operation without lasting effect (policies.latency)")
 
 
-async def drive_percentiles(lab: Lab) -> None:
-    """Measure one operation after the other, by a few users of their own, while nothing else is sent."""
-    accounts = await lab.accounts(_CLIENTS)
+MEASURED = Requirement(
+    "operation to measure", "policies.latency.operations, or operations without lasting effect", _measured
+)
+
+
+@case(
+    "TC-LATENCY-001",
+    "P90/P99 latency measurement",
+    Category.LATENCY,
+    Priority.MEDIUM,
+    phase=8,
+    requires=MEASURED,
+    uses=lambda _: (),
+    takes=20 * NS_PER_SECOND,
+)
+async def percentiles(run: CaseContext, operations: list[str]) -> None:
+    """The response times of every service and operation are known, with their confidence.
+
+    Sends: each operation at least 368 times by 6 users of their own, while no other case sends
+    Passes when: P50 to P99 of each operation and service could be told with confidence, and no promised bound
+        or shape (periodic stalls, growth, a slow hundredth) is broken
+    Reading FAIL: the finding names the operation, its percentile with the confidence interval, and the slowest
+        rows
+    Least evidence: 368 answers an operation
+    """
+    accounts = await run.accounts(_CLIENTS)
     wanted = -(-samples_needed(_P99) // _CLIENTS) + 1
-    each = polite_count(lab.target, wanted)
+    each = polite_count(run.target, wanted)
     rounds = -(-wanted // each)
     spent_ns = 0
-    for name in measured(lab.target):
+    for name in operations:
         # What was spent waiting for other cases does not count: that says nothing of the target.
         if spent_ns > _PATIENCE_NS:
-            lab.facts.setdefault(_UNMEASURED, []).append(name)
+            run.facts.setdefault(_UNMEASURED, []).append(name)
             continue
-        async with lab.using(name), lab.silence():
-            lab.doing(f"measuring {name}")
-            began_ns = lab.clock.now_ns()
+        async with run.undisturbed(name), run.exclusive():
+            run.doing(f"measuring {name}")
+            began_ns = run.clock.now_ns()
             for i in range(rounds):
                 step = name if i == 0 else f"{name} {i + 1}"
-                await lab.run(lab.crowd(step, name, _CLIENTS, each, accounts=accounts, sources=lab.sources(_CLIENTS)))
-            spent_ns += lab.clock.now_ns() - began_ns
+                await run.run(run.crowd(step, name, _CLIENTS, each, accounts=accounts, sources=run.sources(_CLIENTS)))
+            spent_ns += run.clock.now_ns() - began_ns
 
 
-def judge_percentiles(evidence: Evidence) -> list[Finding]:
+@percentiles.judge
+def judge_percentiles(evidence: Evidence, _operations: list[str]) -> list[Finding]:
     """TC-LATENCY-001: P90 and P99 of every service and operation, with confidence; bounds where they are promised."""
     policy = evidence.target.policies.latency or LatencyPolicy()
-    services = {name: one.service for name, one in evidence.target.operations.items() if one.service}
+    services = {name: service for name in evidence.target.operations if (service := service_of(evidence.target, name))}
     findings = judge_latency(policy, evidence.history, services=services)
     findings.append(_slow_few(policy, evidence))
     for name in evidence.facts.get(_UNMEASURED, ()):
@@ -105,25 +130,3 @@ def _is_even(samples: Samples) -> bool:
     """Return whether nine of ten requests take about the same time: what is hard work for the machine never does."""
     nine_of_ten, half = np.percentile(samples.response_ns, (90, 50))
     return bool(nine_of_ten - half <= _EVEN_NS)
-
-
-CASES = (
-    Case(
-        id="TC-LATENCY-001",
-        title="P90/P99 latency measurement",
-        category=Category.LATENCY,
-        priority=Priority.MEDIUM,
-        phase=8,
-        purpose="The response times of every service and operation are known, with their confidence.",
-        sends=f"each operation at least {samples_needed(_P99)} times by {_CLIENTS} users of their own, in silence",
-        passes_when="P50 to P99 of each operation and service could be told with confidence, and no promised bound or "
-        "shape (periodic stalls, growth, a slow hundredth) is broken",
-        read_fail="the finding names the operation, its percentile with the confidence interval, and the slowest rows",
-        least_evidence=f"{samples_needed(_P99)} answers an operation",
-        needs=("policies.latency.operations, or operations without lasting effect",),
-        missing=missing,
-        expected_ns=lambda _: 20 * NS_PER_SECOND,
-        drive=drive_percentiles,
-        judge=judge_percentiles,
-    ),
-)

@@ -8,11 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from proofload.cases.accounts import Account
-from proofload.cases.case import Case, Category, Priority
-from proofload.cases.context import Lab
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import polite_count
 from proofload.cases.evidence_rows import delivered, rows_of
-from proofload.cases.latency.load_levels import GATEWAY, reads
+from proofload.cases.fault_control import can_break
+from proofload.cases.isolation import gateway_service
+from proofload.cases.reads import READ
+from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND, format_duration
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
@@ -35,45 +38,70 @@ _LEASE_NS = 20 * NS_PER_SECOND
 SERIALIZED, FIRST, STALL = "lat.serialized_by_lock", "lat.slow_first_request", "lat.periodic_stall"
 
 
-def missing_read(target: Target) -> str:
-    """Return why no read can be repeated at will, or nothing."""
-    return "" if reads(target) else "the target declares no read of a service (operations.<name>.service)"
+def _own_read(target: Target) -> str | Missing:
+    name = READ.find(target)
+    if isinstance(name, Missing) or (target.operations[name].auth == "bearer" and target.users is not None):
+        return name
+    return Missing("no read of the target needs a log-in, so users can't be told apart (operations.auth)")
 
 
-def read_of(target: Target) -> str:
-    """Return the read to measure, which `missing_read` has seen to be there: one that needs to know its user."""
-    # By name as well: a set's own order is another in every process, and a verdict is worked out again in another.
-    return min(reads(target).values(), key=lambda name: (target.operations[name].auth != "bearer", name))
+def _restartable(target: Target) -> tuple[str, str] | Missing:
+    """Return the gateway's service, which can be stopped and started, and the read to send."""
+    name = READ.find(target)
+    if isinstance(name, Missing):
+        return name
+    gateway = gateway_service(target)
+    if gateway is None or not can_break(target, gateway, "stop"):
+        return Missing(
+            "the target declares no way to restart its gateway (services.NAME with a health URL at its own address, "
+            "and faults.NAME)"
+        )
+    return gateway, name
 
 
-def missing_user(target: Target) -> str:
-    """Return why one user's reads can't be compared with those of many, or nothing."""
-    if reason := missing_read(target):
-        return reason
-    bearer = target.operations[read_of(target)].auth == "bearer" and target.users is not None
-    return "" if bearer else "no read of the target needs a log-in, so users can't be told apart (operations.auth)"
+OWN_READ = Requirement("read that needs a log-in", "operations with auth: bearer, users.login", _own_read)
+RESTARTABLE_GATEWAY = Requirement(
+    "gateway that can be restarted", "faults.<gateway>, services.<gateway>.health", _restartable
+)
 
 
-async def drive_one_user(lab: Lab) -> None:
-    """Send the same read many times at once, in turn by one user and by as many users."""
-    name = read_of(lab.target)
-    accounts = await lab.accounts(_AT_ONCE)
-    async with lab.using(name), lab.silence():
-        lab.doing(f"{_AT_ONCE} of {name} at once, by one user and by many")
+@case(
+    "TC-LATENCY-004",
+    "One user's reads at once",
+    Category.LATENCY,
+    Priority.MEDIUM,
+    phase=8,
+    requires=OWN_READ,
+    uses=lambda _: (),
+    takes=8 * NS_PER_SECOND,
+)
+async def one_user(run: CaseContext, name: str) -> None:
+    """Who reads several things at once does not wait for themselves.
+
+    Sends: 20 reads at once by one user, and as many by as many users, in turn, 12 times each
+    Passes when: one user's reads took no longer than those of many users, or not by much: 100 ms at the
+        quartile
+    Reading FAIL: the finding shows how long each pair took
+    Least evidence: 12 pairs, all answered
+    """
+    accounts = await run.accounts(_AT_ONCE)
+    async with run.undisturbed(name), run.exclusive():
+        run.doing(f"{_AT_ONCE} of {name} at once, by one user and by many")
         for i in range(1, _PAIRS + 1):
             # Either comes first as often as the other. A source for each connection, so that a limit meets neither.
             turns = [("many", accounts), ("one", accounts[:1])]
             for who, users in turns if i % 2 else reversed(turns):
-                await lab.run(_burst(lab, f"{who} {i}", name, users))
+                await run.run(_burst(run, f"{who} {i}", name, users))
 
 
-def _burst(lab: Lab, step: str, name: str, accounts: Sequence[Account]) -> Burst:
-    burst = lab.burst(step, name, _AT_ONCE)
+def _burst(run: CaseContext, step: str, name: str, accounts: Sequence[Account]) -> Burst:
+    burst = run.burst(step, name, _AT_ONCE)
     identities = tuple(account.identity() for account in accounts)
-    return replace(burst, identities=identities, sources=lab.sources(_AT_ONCE))
+    return replace(burst, identities=identities, sources=run.sources(_AT_ONCE))
 
 
-def judge_one_user(evidence: Evidence) -> list[Finding]:
+@one_user.judge
+def judge_one_user(evidence: Evidence, name: str) -> list[Finding]:
     """TC-LATENCY-004: a user's reads do not wait for one another, for reading declares no lock."""
     history = evidence.history
     ending, sent, done = (history.numbers(name) for name in ("ending", "sent_ns", "done_ns"))
@@ -83,7 +111,6 @@ def judge_one_user(evidence: Evidence) -> list[Finding]:
         if all(len(rows) == _AT_ONCE and bool((ending[rows] == Ending.ANSWERED).all()) for rows in pair):
             one, many = (int(done[rows].max() - sent[rows].min()) for rows in pair)
             took.append((one, many))
-    name = read_of(evidence.target)
     # What else keeps the machine busy only ever adds: the lower quartile is nearest to what the program itself takes.
     one_ns, many_ns = (int(np.quantile([pair[side] for pair in took or [(0, 0)]], 0.25)) for side in (0, 1))
     longer = sum(one > many for one, many in took)
@@ -102,134 +129,102 @@ def judge_one_user(evidence: Evidence) -> list[Finding]:
     return delivered(evidence, [Finding(SERIALIZED, Outcome.FAIL, says, len(took), _PAIRS, rows, shown, look)])
 
 
-def missing_start(target: Target) -> str:
-    """Return why the gateway can't be started anew, or nothing."""
-    if reason := missing_read(target):
-        return reason
-    service = target.services.get(GATEWAY)
-    if GATEWAY not in target.faults or service is None or service.health is None:
-        return f"the target declares no way to restart its gateway (faults.{GATEWAY}, services.{GATEWAY}.health)"
-    return ""
+@case(
+    "TC-LATENCY-005",
+    "First requests after a start",
+    Category.LATENCY,
+    Priority.MEDIUM,
+    phase=8,
+    requires=RESTARTABLE_GATEWAY,
+    breaks=lambda found: (found[0],),
+    takes=14 * NS_PER_SECOND,
+    alone=True,
+)
+async def start(run: CaseContext, found: tuple[str, str]) -> None:
+    """Nobody pays for a start that was not finished before traffic came.
 
-
-async def drive_start(lab: Lab) -> None:
-    """Stop and start the gateway, and read at once; several times."""
-    name = read_of(lab.target)
-    accounts = await lab.accounts(_CLIENTS)
-    each = polite_count(lab.target, _EACH)
-    async with lab.silence():
+    Sends: reads by 4 users right after the gateway was stopped and started, 3 times, while no other case sends
+    Passes when: the first answer was not far slower than 99 of 100 others after every start
+    Reading FAIL: the finding tells how long the first answer took after each start, and the others
+    Least evidence: 3 restarts seen by a probe
+    """
+    gateway, name = found
+    accounts = await run.accounts(_CLIENTS)
+    each = polite_count(run.target, _EACH)
+    async with run.exclusive():
         for i in range(1, _STARTS + 1):
-            async with lab.fault(GATEWAY, "stop", _LEASE_NS):
-                lab.doing(f"restarting the gateway, {i} of {_STARTS}")
-            crowd = lab.crowd(f"start {i}", name, _CLIENTS, each, accounts=accounts, sources=lab.sources(_CLIENTS))
-            await lab.run(crowd)
+            async with run.fault(gateway, "stop", _LEASE_NS):
+                run.doing(f"restarting the gateway, {i} of {_STARTS}")
+            crowd = run.crowd(f"start {i}", name, _CLIENTS, each, accounts=accounts, sources=run.sources(_CLIENTS))
+            await run.run(crowd)
 
 
-def judge_start(evidence: Evidence) -> list[Finding]:
+@start.judge
+def judge_start(evidence: Evidence, found: tuple[str, str]) -> list[Finding]:
     """TC-LATENCY-005: the first request after a start is not far slower than all that follow, start after start."""
-    proven = [span for span in spans(evidence.edges) if span.service == GATEWAY and span.held and span.mended]
-    found: list[Finding] = []
+    proven = [span for span in spans(evidence.edges) if span.service == found[0] and span.held and span.mended]
+    firsts: list[Finding] = []
     for i in range(1, _STARTS + 1):
         rows = rows_of(evidence, f"start {i}")
         if len(rows):
-            found += [one for one in judge_latency(LatencyPolicy(), evidence.history, rows=rows) if one.rule == FIRST]
-    broken = [one for one in found if one.outcome is Outcome.FAIL]
-    if len(proven) < _STARTS or len(found) < _STARTS:
+            firsts += [one for one in judge_latency(LatencyPolicy(), evidence.history, rows=rows) if one.rule == FIRST]
+    broken = [one for one in firsts if one.outcome is Outcome.FAIL]
+    if len(proven) < _STARTS or len(firsts) < _STARTS:
         says = f"the gateway was seen to be restarted {len(proven)} times, {_STARTS} needed"
-        return delivered(evidence, [Finding(FIRST, Outcome.INCONCLUSIVE, says, len(found), _STARTS)])
+        return delivered(evidence, [Finding(FIRST, Outcome.INCONCLUSIVE, says, len(firsts), _STARTS)])
     if len(broken) == _STARTS:
         says = f"after each of {_STARTS} starts: {broken[0].says}"
         return delivered(evidence, [replace(broken[0], says=says, shown=tuple(one.says for one in broken))])
     says = f"after {len(broken)} of {_STARTS} starts the first request was far slower than the others"
     # Once may be the machine; every time is the program.
-    return delivered(evidence, [held(FIRST, says, examined=len(found), needed=_STARTS)])
+    return delivered(evidence, [held(FIRST, says, examined=len(firsts), needed=_STARTS)])
 
 
-async def drive_stalls(lab: Lab) -> None:
-    """Read at a low steady rate for long enough that a stall comes back several times."""
-    name = read_of(lab.target)
-    accounts = await lab.accounts(_CLIENTS)
+@case(
+    "TC-LATENCY-006",
+    "Stalls that come again",
+    Category.LATENCY,
+    Priority.MEDIUM,
+    phase=8,
+    requires=READ,
+    uses=lambda name: (name,),
+    takes=_LASTS_NS + 2 * NS_PER_SECOND,
+    alone=True,
+)
+async def stalls(run: CaseContext, name: str) -> None:
+    """Nothing stops everything at even intervals: collections, checkpoints, quotas.
+
+    Sends: 20 reads a second for 44 s, as an open load, while nothing else runs
+    Passes when: no answers stopped again and again at even intervals
+    Reading FAIL: the finding tells the interval, how long each stall was, and the requests that it held up
+    Least evidence: 50 answers; a stall is seen that comes back every tenth of the time or so, or more often
+    """
+    accounts = await run.accounts(_CLIENTS)
     many = _RATE * _LASTS_NS // NS_PER_SECOND
-    walkers = max(_CLIENTS, -(-many // polite_count(lab.target, _EACH)))
+    walkers = max(_CLIENTS, -(-many // polite_count(run.target, _EACH)))
     # A stall holds up a second's worth and more: each who steps in then has an address of his own.
     most = walkers + 2 * _RATE
-    async with lab.using(name):
-        lab.doing(f"{_RATE} of {name} a second", lab.clock.now_ns() + _LASTS_NS)
+    async with run.undisturbed(name):
+        run.doing(f"{_RATE} of {name} a second", run.clock.now_ns() + _LASTS_NS)
         steady = ConstantRate(
-            name=lab.step("steady"),
+            name=run.step("steady"),
             run=name,
             rate=_RATE,
             for_ns=_LASTS_NS,
-            sources=tuple(lab.target.sources or lab.sources(most)),
+            sources=tuple(run.target.sources or run.sources(most)),
             identities=tuple(account.identity() for account in accounts),
             max_users=most,
             warm_users=walkers,
         )
-        await lab.run(steady)
+        await run.run(steady)
 
 
-def judge_stalls(evidence: Evidence) -> list[Finding]:
+@stalls.judge
+def judge_stalls(evidence: Evidence, _name: str) -> list[Finding]:
     """TC-LATENCY-006: nothing stops everything again and again."""
     rows = rows_of(evidence, "steady")
     names = [name for name, one in evidence.target.operations.items() if one.effect == "none"]
-    found = judge_latency(LatencyPolicy(operations=tuple(names)), evidence.history, rows=rows)
-    told = [one for one in found if one.rule in (STALL, "lat.failures", "lat.percentiles")]
+    findings = judge_latency(LatencyPolicy(operations=tuple(names)), evidence.history, rows=rows)
+    told = [one for one in findings if one.rule in (STALL, "lat.failures", "lat.percentiles")]
     sent = judge_delivery(evidence.history)
     return [*rest_on(told, sent, fail_survives=False), *sent]
-
-
-CASES = (
-    Case(
-        id="TC-LATENCY-004",
-        title="One user's reads at once",
-        category=Category.LATENCY,
-        priority=Priority.MEDIUM,
-        phase=8,
-        purpose="Who reads several things at once does not wait for himself.",
-        sends=f"{_AT_ONCE} reads at once by one user, and as many by as many users, in turn, {_PAIRS} times each",
-        passes_when="one user's reads took no longer than those of many users, or not by much: 100 ms at the quartile",
-        read_fail="the finding shows how long each pair took",
-        least_evidence=f"{_PAIRS} pairs, all answered",
-        needs=("operations with auth: bearer", "users.login"),
-        missing=missing_user,
-        expected_ns=lambda _: 8 * NS_PER_SECOND,
-        drive=drive_one_user,
-        judge=judge_one_user,
-    ),
-    Case(
-        id="TC-LATENCY-005",
-        title="First requests after a start",
-        category=Category.LATENCY,
-        priority=Priority.MEDIUM,
-        phase=8,
-        purpose="Nobody pays for a start that was not finished before traffic came.",
-        sends=f"reads by {_CLIENTS} users right after the gateway was stopped and started, {_STARTS} times, in silence",
-        passes_when="the first answer was not far slower than 99 of 100 others after every start",
-        read_fail="the finding tells how long the first answer took after each start, and the others",
-        least_evidence=f"{_STARTS} restarts seen by a probe",
-        needs=("faults.gateway", "services.gateway.health"),
-        missing=missing_start,
-        expected_ns=lambda _: 14 * NS_PER_SECOND,
-        drive=drive_start,
-        judge=judge_start,
-        disturbs=frozenset({"everything"}),
-    ),
-    Case(
-        id="TC-LATENCY-006",
-        title="Stalls that come again",
-        category=Category.LATENCY,
-        priority=Priority.MEDIUM,
-        phase=8,
-        purpose="Nothing stops everything at even intervals: collections, checkpoints, quotas.",
-        sends=f"{_RATE} reads a second for {_LASTS_NS // NS_PER_SECOND} s, as an open load, while nothing else runs",
-        passes_when="no answers stopped again and again at even intervals",
-        read_fail="the finding tells the interval, how long each stall was, and the requests that it held up",
-        least_evidence="50 answers; a stall is seen that comes back every tenth of the time or so, or more often",
-        needs=("operations.<name>.service",),
-        missing=missing_read,
-        expected_ns=lambda _: _LASTS_NS + 2 * NS_PER_SECOND,
-        drive=drive_stalls,
-        judge=judge_stalls,
-        disturbs=frozenset({"everything"}),
-    ),
-)

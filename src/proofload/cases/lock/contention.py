@@ -10,8 +10,9 @@ from typing import Any
 import polars as pl
 
 from proofload.cases.accounts import Account as TestUser
-from proofload.cases.case import Case, Category, Priority
-from proofload.cases.context import Lab
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
+from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.delivery import judge_delivery, rest_on
@@ -30,48 +31,81 @@ _STRANGERS = 5
 _MONEY = ("lock.money_not_conserved", "lock.not_linearizable")
 
 
-def missing(target: Target) -> str:
-    """Return why locks can't be put to the test, or nothing."""
+def reckoned(target: Target) -> list[LockPolicy]:
+    """Return the locks whose operations move a known amount of a balance that can be read."""
+    return [one for one in target.policies.locks if one.amount is not None and one.balance is not None]
+
+
+def _declared(target: Target) -> tuple[LockPolicy, ...] | Missing:
+    return target.policies.locks or Missing("the target declares no user lock (policies.locks)")
+
+
+def _money(target: Target) -> list[LockPolicy] | Missing:
     if not target.policies.locks:
-        return "the target declares no user lock (policies.locks)"
-    return "" if reckoned(target) else "no declared lock names the amount that it moves and the operation that reads it"
+        return Missing("the target declares no user lock (policies.locks)")
+    return reckoned(target) or Missing(
+        "no declared lock names the amount that it moves and the operation that reads it"
+    )
 
 
-async def drive_contention(lab: Lab) -> None:
-    """For each lock: read the balance, send bursts of one user, then many users at once, and read it again."""
-    policies = reckoned(lab.target)
+LOCKS = Requirement("user lock", "policies.locks", _declared)
+MONEY_LOCKS = Requirement("user lock with an amount and a balance", "policies.locks with amount and balance", _money)
+
+
+@case(
+    "TC-LOCK-001",
+    "Concurrent operations for same user",
+    Category.LOCK,
+    Priority.HIGH,
+    phase=7,
+    requires=MONEY_LOCKS,
+    uses=lambda _: (),
+    takes=12 * NS_PER_SECOND,
+)
+async def contention(run: CaseContext, locks: list[LockPolicy]) -> None:
+    """Of several operations on one user at once exactly one is done, and money adds up.
+
+    Sends: for each lock, bursts of the declared size for one user, some one after the other while the first is
+        under way, the same for several users at once, and every kind of operation at once for one user; the
+        balance before and after
+    Passes when: one of each burst was done, the others got the declared status and code while another held the
+        lock, different users never contended, the lock was free again, and balances add up to the last unit
+    Reading FAIL: the finding shows the operations that overlap, or the sum that does not come out
+    Least evidence: operations that surely outlast the spread of a burst (holds_at_least)
+    """
+    policies = locks
     deposit = next((one for one in policies if one.kind == "deposit"), None)
     for policy in policies:
-        async with lab.using(*_called(policy, deposit)), lab.silence():
-            await _one_user(lab, policy, deposit)
-            await _strangers(lab, policy, deposit)
+        async with run.undisturbed(*_called(policy, deposit)), run.exclusive():
+            await _one_user(run, policy, deposit)
+            await _strangers(run, policy, deposit)
     if len(policies) > 1 and deposit is not None:
-        async with lab.using(*(policy.operation for policy in policies)), lab.silence():
-            await _mixed(lab, policies, deposit)
+        async with run.undisturbed(*(policy.operation for policy in policies)), run.exclusive():
+            await _mixed(run, policies, deposit)
 
 
 def _called(*policies: LockPolicy | None) -> list[str]:
     return [name for one in policies if one is not None for name in (one.operation, one.balance) if name]
 
 
-async def _one_user(lab: Lab, policy: LockPolicy, deposit: LockPolicy | None) -> None:
-    (account,) = await lab.accounts(1)
-    source = lab.source()
-    lab.doing(f"{policy.name}: {policy.concurrency} at once for one user, {_BURSTS} times")
-    await _fund(lab, policy.name, policy, deposit, account, source)
+async def _one_user(run: CaseContext, policy: LockPolicy, deposit: LockPolicy | None) -> None:
+    (account,) = await run.accounts(1)
+    source = run.source()
+    run.doing(f"{policy.name}: {policy.concurrency} at once for one user, {_BURSTS} times")
+    await _fund(run, policy.name, policy, deposit, account, source)
     # First of all: were it answered with errors, a burst would open the circuit, and hide what comes after it.
-    await _spread(lab, policy, account, source)
+    await _spread(run, policy, account, source)
     for i in range(1, _BURSTS + 1):
-        await lab.run(
-            lab.burst(
+        await run.run(
+            run.burst(
                 f"{policy.name} burst {i}", once(policy.operation), policy.concurrency, account=account, source=source
             )
         )
-    await lab.run(lab.steps(f"{policy.name} alone", once(policy.operation), account=account, source=source))
-    await lab.run(lab.steps(f"{policy.name} last", once(str(policy.balance)), account=account, source=source))
+    await run.run(run.steps(f"{policy.name} alone", once(policy.operation), account=account, source=source))
+    await run.run(run.steps(f"{policy.name} last", once(str(policy.balance)), account=account, source=source))
 
 
-async def _spread(lab: Lab, policy: LockPolicy, account: TestUser, source: str | None) -> None:
+async def _spread(run: CaseContext, policy: LockPolicy, account: TestUser, source: str | None) -> None:
     """Send operations one after the other while the first holds the lock: for a lock that ends too soon."""
     if policy.holds_at_least is None:
         return
@@ -82,28 +116,28 @@ async def _spread(lab: Lab, policy: LockPolicy, account: TestUser, source: str |
         await user.request(policy.operation, keep_body=True)
 
     sources = (source,) if source else ()
-    await lab.run(lab.crowd(f"{policy.name} burst 0", late, _SPREAD, 1, accounts=(account,), sources=sources))
+    await run.run(run.crowd(f"{policy.name} burst 0", late, _SPREAD, 1, accounts=(account,), sources=sources))
 
 
-async def _strangers(lab: Lab, policy: LockPolicy, deposit: LockPolicy | None) -> None:
+async def _strangers(run: CaseContext, policy: LockPolicy, deposit: LockPolicy | None) -> None:
     """Let users who have nothing to do with each other act at once: none may be told of contention."""
-    accounts = await lab.accounts(_STRANGERS)
-    lab.doing(f"{policy.name}: {_STRANGERS} users at once")
+    accounts = await run.accounts(_STRANGERS)
+    run.doing(f"{policy.name}: {_STRANGERS} users at once")
     for i, account in enumerate(accounts):
-        await _fund(lab, f"{policy.name} stranger {i}", policy, deposit, account, lab.source())
-    burst = lab.burst(f"{policy.name} strangers", once(policy.operation), _STRANGERS, source=lab.source())
-    await lab.run(replace(burst, identities=tuple(account.identity() for account in accounts)))
+        await _fund(run, f"{policy.name} stranger {i}", policy, deposit, account, run.source())
+    burst = run.burst(f"{policy.name} strangers", once(policy.operation), _STRANGERS, source=run.source())
+    await run.run(replace(burst, identities=tuple(account.identity() for account in accounts)))
     for i, account in enumerate(accounts):
-        last = lab.steps(f"{policy.name} stranger {i} last", once(str(policy.balance)), account=account)
-        await lab.run(replace(last, sources=lab.sources(1)))
+        last = run.steps(f"{policy.name} stranger {i} last", once(str(policy.balance)), account=account)
+        await run.run(replace(last, sources=run.sources(1)))
 
 
-async def _mixed(lab: Lab, policies: Sequence[LockPolicy], deposit: LockPolicy) -> None:
+async def _mixed(run: CaseContext, policies: Sequence[LockPolicy], deposit: LockPolicy) -> None:
     """Release every kind of operation on one balance at the same instant: one lock must guard them all."""
-    (account,) = await lab.accounts(1)
-    source = lab.source()
-    lab.doing("every kind of operation at once for one user")
-    await _fund(lab, "mixed", policies[-1], deposit, account, source)
+    (account,) = await run.accounts(1)
+    source = run.source()
+    run.doing("every kind of operation at once for one user")
+    await _fund(run, "mixed", policies[-1], deposit, account, source)
     names = [policy.operation for policy in policies]
 
     async def one_of_them(user: User) -> None:
@@ -111,29 +145,30 @@ async def _mixed(lab: Lab, policies: Sequence[LockPolicy], deposit: LockPolicy) 
 
     for i in range(1, _BURSTS + 1):
         count = policies[0].concurrency
-        await lab.run(lab.burst(f"mixed burst {i}", one_of_them, count, account=account, source=source))
-    await lab.run(lab.steps("mixed last", once(str(deposit.balance)), account=account, source=source))
+        await run.run(run.burst(f"mixed burst {i}", one_of_them, count, account=account, source=source))
+    await run.run(run.steps("mixed last", once(str(deposit.balance)), account=account, source=source))
 
 
 async def _fund(
-    lab: Lab, step: str, policy: LockPolicy, deposit: LockPolicy | None, account: TestUser, source: str | None
+    run: CaseContext, step: str, policy: LockPolicy, deposit: LockPolicy | None, account: TestUser, source: str | None
 ) -> None:
-    names: dict[str, str] = lab.facts.setdefault("users", {})
+    names: dict[str, str] = run.facts.setdefault("users", {})
     names[step] = account.name
-    await lab.run(lab.steps(f"{step} first", once(str(policy.balance)), account=account, source=source))
+    await run.run(run.steps(f"{step} first", once(str(policy.balance)), account=account, source=source))
     if policy.kind != "deposit" and deposit is not None:
         enough = _DEPOSITS * -(-(policy.amount or 0) // (deposit.amount or 1))
-        fund = lab.steps(f"{step} funds", once(deposit.operation), enough, account=account, source=source)
-        await lab.run(fund)
+        fund = run.steps(f"{step} funds", once(deposit.operation), enough, account=account, source=source)
+        await run.run(fund)
 
 
-def judge_contention(evidence: Evidence) -> list[Finding]:
+@contention.judge
+def judge_contention(evidence: Evidence, locks: list[LockPolicy]) -> list[Finding]:
     """TC-LOCK-001: exactly one of N at once, the others told so, and every account adds up."""
     findings: list[Finding] = []
-    for policy in reckoned(evidence.target):
+    for policy in locks:
         findings += _judge_user(evidence, policy, policy.name)
         findings += _judge_strangers(evidence, policy)
-    mixed = [policy for policy in reckoned(evidence.target) if policy.kind == "deposit"]
+    mixed = [policy for policy in locks if policy.kind == "deposit"]
     if mixed and "mixed" in evidence.facts.get("users", {}):
         findings += _judge_user(evidence, mixed[0], "mixed")
     delivered = [one for one in judge_delivery(evidence.history) if one.rule != "delivery.send_lag"]
@@ -236,32 +271,3 @@ def once(operation: str) -> Script:
         await user.request(operation, keep_body=True)
 
     return script
-
-
-def reckoned(target: Target) -> list[LockPolicy]:
-    """Return the locks whose operations move a known amount of a balance that can be read."""
-    return [one for one in target.policies.locks if one.amount is not None and one.balance is not None]
-
-
-CASES = (
-    Case(
-        id="TC-LOCK-001",
-        title="Concurrent operations for same user",
-        category=Category.LOCK,
-        priority=Priority.HIGH,
-        phase=7,
-        purpose="Of several operations on one user at once exactly one is done, and money adds up.",
-        sends="for each lock, bursts of the declared size for one user, some one after the other while the first is "
-        "under way, the same for several users at once, and every kind of operation at once for one user; the balance "
-        "before and after",
-        passes_when="one of each burst was done, the others got the declared status and code while another held the "
-        "lock, different users never contended, the lock was free again, and balances add up to the last unit",
-        read_fail="the finding shows the operations that overlap, or the sum that does not come out",
-        least_evidence="operations that surely outlast the spread of a burst (holds_at_least)",
-        needs=("policies.locks with amount and balance",),
-        missing=missing,
-        expected_ns=lambda _: 12 * NS_PER_SECOND,
-        drive=drive_contention,
-        judge=judge_contention,
-    ),
-)

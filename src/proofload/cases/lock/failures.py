@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from proofload.cases.accounts import Account as TestUser
-from proofload.cases.case import Case, Category, Priority
-from proofload.cases.context import Lab
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import polite_count
 from proofload.cases.evidence_rows import delivered, rows_of, steps_of
-from proofload.cases.lock.contention import number_in, once, reckoned
+from proofload.cases.fault_control import can_break
+from proofload.cases.isolation import service_of
+from proofload.cases.lock.contention import LOCKS, number_in, once, reckoned
+from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
@@ -39,35 +42,89 @@ _LEASE_NS = 20 * NS_PER_SECOND
 _MONEY = frozenset({"lock.money_not_conserved", "lock.not_linearizable"})
 _KILLED = frozenset({"lock.not_linearizable", "lock.not_released"})
 """Of those who were cut off a tenth may have paid in or not: some order must explain it, but a sum proves little."""
-_CAN_STOP = frozenset({"supervised", "docker"})
 
 
-def deposit_of(target: Target) -> LockPolicy | None:
-    """Return the lock whose operation adds to a balance."""
-    return next((one for one in reckoned(target) if one.kind == "deposit"), None)
+@dataclass(frozen=True, slots=True)
+class MoneyLocks:
+    """The lock whose operation adds to a balance, and those whose operations spend of it."""
+
+    deposit: LockPolicy
+    spending: Sequence[LockPolicy] = ()
 
 
-def missing_failures(target: Target) -> str:
-    """Return why no locked operation can be made to fail, or nothing."""
-    if not target.policies.locks:
-        return "the target declares no user lock (policies.locks)"
-    if deposit_of(target) is None or not _spending(target):
-        return "no two declared locks deposit and spend an amount of a balance that can be read"
-    return ""
+@dataclass(frozen=True, slots=True)
+class MortalHolder:
+    """A lock on deposits, and its service, which can be killed and paused."""
+
+    lock: LockPolicy
+    service: str
 
 
-def _spending(target: Target) -> list[LockPolicy]:
-    return [one for one in reckoned(target) if one.kind in ("withdraw", "order")]
+def _deposit(target: Target) -> MoneyLocks | Missing:
+    locks = LOCKS.find(target)
+    if isinstance(locks, Missing):
+        return locks
+    deposit = next((one for one in reckoned(target) if one.kind == "deposit"), None)
+    if deposit is None:
+        return Missing("no declared lock deposits an amount on a balance that can be read")
+    return MoneyLocks(deposit, [one for one in reckoned(target) if one.kind in ("withdraw", "order")])
 
 
-async def drive_failures(lab: Lab) -> None:
-    """Let users who have nothing try to spend, and a little later pay in."""
-    deposit = deposit_of(lab.target)
-    assert deposit is not None
-    for policy in _spending(lab.target):
-        lab.doing(f"{policy.name}: refused for want of money, and then a deposit")
+def _deposit_and_spend(target: Target) -> MoneyLocks | Missing:
+    found = _deposit(target)
+    if isinstance(found, Missing) or found.spending:
+        return found
+    return Missing("no two declared locks deposit and spend an amount of a balance that can be read")
+
+
+def _mortal(target: Target) -> MortalHolder | Missing:
+    found = _deposit(target)
+    if isinstance(found, Missing):
+        return found
+    lock = found.deposit
+    name = service_of(target, lock.operation)
+    if name is None or not all(can_break(target, name, kind) for kind in ("kill", "pause")):
+        return Missing(
+            f"the service of {lock.operation} can't be killed and paused (faults: supervised or docker, and "
+            "services.NAME.health)"
+        )
+    return MortalHolder(lock, name)
+
+
+SPENDING_LOCKS = Requirement(
+    "locks of a deposit and of an operation that spends",
+    "policies.locks of a deposit and of an operation that spends, with amount and balance",
+    _deposit_and_spend,
+)
+MORTAL_HOLDER = Requirement(
+    "lock of a deposit whose service can be killed and paused",
+    "policies.locks of a deposit, with amount and balance, faults (supervised or docker)",
+    _mortal,
+)
+
+
+@case(
+    "TC-LOCK-002",
+    "Locks after operations that fail",
+    Category.LOCK,
+    Priority.HIGH,
+    phase=7,
+    requires=SPENDING_LOCKS,
+    uses=lambda locks: [one.operation for one in (locks.deposit, *locks.spending)],
+    takes=2 * NS_PER_SECOND,
+)
+async def failures(run: CaseContext, locks: MoneyLocks) -> None:
+    """Who is refused for want of money is not locked out afterwards.
+
+    Sends: for each operation that spends, 3 users without money who try, and pay in shortly after
+    Passes when: every deposit was made, and the balances add up
+    Reading FAIL: the finding shows the operation that failed, and the one that still found its lock
+    Least evidence: two operations that failed under a lock, each with another one after it
+    """
+    for policy in locks.spending:
+        run.doing(f"{policy.name}: refused for want of money, and then a deposit")
         step = f"{policy.name} refused"
-        await _users(lab, step, _refused_then(policy, deposit), await lab.accounts(_BROKE))
+        await _users(run, step, _refused_then(policy, locks.deposit), await run.accounts(_BROKE))
 
 
 def _refused_then(policy: LockPolicy, deposit: LockPolicy) -> Script:
@@ -81,65 +138,68 @@ def _refused_then(policy: LockPolicy, deposit: LockPolicy) -> Script:
     return script
 
 
-def judge_failures(evidence: Evidence) -> list[Finding]:
+@failures.judge
+def judge_failures(evidence: Evidence, locks: MoneyLocks) -> list[Finding]:
     """TC-LOCK-002: a lock is free again at once after an operation that failed."""
-    refused = [f"{one.name} refused" for one in _spending(evidence.target)]
-    return delivered(evidence, _judged(evidence, refused, _MONEY | _KILLED))
+    refused = [f"{one.name} refused" for one in locks.spending]
+    return delivered(evidence, _judged(evidence, locks.deposit, refused, _MONEY | _KILLED))
 
 
-def missing_gone(target: Target) -> str:
-    """Return why no holder of a lock can be made to die, or nothing."""
-    if not target.policies.locks:
-        return "the target declares no user lock (policies.locks)"
-    policy = deposit_of(target)
-    if policy is None:
-        return "no declared lock deposits an amount on a balance that can be read"
-    name = target.operations[policy.operation].service
-    fault = target.faults.get(name) if name else None
-    if name is None or fault is None or fault.driver not in _CAN_STOP:
-        return f"the service of {policy.operation} can't be killed and paused (faults: supervised or docker)"
-    service = target.services.get(name)
-    return "" if service and service.health else f"nothing shows that {name} is gone (services.{name}.health)"
+@case(
+    "TC-LOCK-003",
+    "Locks of holders that die or hang",
+    Category.LOCK,
+    Priority.HIGH,
+    phase=7,
+    requires=MORTAL_HOLDER,
+    breaks=lambda holder: (holder.service,),
+    takes=16 * NS_PER_SECOND,
+    alone=True,
+)
+async def gone(run: CaseContext, holder: MortalHolder) -> None:
+    """A dead holder's lock expires, and one who wakes up after its lock has expired takes nobody's away.
 
-
-async def drive_gone(lab: Lab) -> None:
-    """Kill the service while users pay in, and pause it for longer than the lock lasts; go on afterwards."""
-    policy = deposit_of(lab.target)
-    assert policy is not None
-    service = str(lab.target.operations[policy.operation].service)
-    users = _few(lab.target, service)
-    killed, stalled = list(await lab.accounts(users)), list(await lab.accounts(users))
+    Sends: deposits of a few users, several at once for each, while their service is paused for longer than the
+        lock lasts; then deposits while it is killed, and one more of each user once the lock must have expired
+    Passes when: the deposits afterwards were made, and every balance is what was acknowledged
+    Reading FAIL: the finding shows the operation that was cut off and the one that still found its lock, or the
+        deposits of which one was lost
+    Least evidence: two users whose operation was cut off by the kill, seen by a probe
+    """
+    policy, service = holder.lock, holder.service
+    users = _few(run.target, service)
+    killed, stalled = list(await run.accounts(users)), list(await run.accounts(users))
     read = once(str(policy.balance))
     # A success of each, which also ends whatever row of failures others left behind.
-    await _users(lab, "killed first", read, killed)
-    await _users(lab, "stalled first", read, stalled)
-    async with lab.turn():
-        await _while_paying(lab, "stalled", service, "pause", policy, stalled)
-        await _while_paying(lab, "killed", service, "kill", policy, killed)
-        free_ns = lab.clock.now_ns() + policy.expires_after + _SPARE_NS
-        await lab.wait_until_ns(free_ns, "the lock of a dead holder to expire")
-        await _users(lab, "killed after", once(policy.operation), killed)
-        await _users(lab, "killed last", read, killed)
-        await _users(lab, "stalled last", read, stalled)
+    await _users(run, "killed first", read, killed)
+    await _users(run, "stalled first", read, stalled)
+    async with run.turn():
+        await _while_paying(run, "stalled", service, "pause", policy, stalled)
+        await _while_paying(run, "killed", service, "kill", policy, killed)
+        free_ns = run.clock.now_ns() + policy.expires_after + _SPARE_NS
+        await run.wait_until_ns(free_ns, "the lock of a dead holder to expire")
+        await _users(run, "killed after", once(policy.operation), killed)
+        await _users(run, "killed last", read, killed)
+        await _users(run, "stalled last", read, stalled)
 
 
 async def _while_paying(
-    lab: Lab, step: str, service: str, kind: str, policy: LockPolicy, accounts: Sequence[TestUser]
+    run: CaseContext, step: str, service: str, kind: str, policy: LockPolicy, accounts: Sequence[TestUser]
 ) -> None:
     stalls = kind == "pause"
-    until_ns = lab.clock.now_ns() + _RUN_UP_NS + policy.expires_after + _AFTERWARDS_NS + 2 * NS_PER_SECOND
-    script = _contending(lab, policy, until_ns) if stalls else _until_it_dies(lab, policy)
+    until_ns = run.clock.now_ns() + _RUN_UP_NS + policy.expires_after + _AFTERWARDS_NS + 2 * NS_PER_SECOND
+    script = _contending(run, policy, until_ns) if stalls else _until_it_dies(run, policy)
     crowd = [account for account in accounts for _ in range(_SESSIONS if stalls else 1)]
-    lab.doing(f"paying in, until {service} is to {kind}")
-    paying = asyncio.create_task(_users(lab, f"{step} paying", script, crowd))
+    run.doing(f"paying in, until {service} is to {kind}")
+    paying = asyncio.create_task(_users(run, f"{step} paying", script, crowd))
     try:
-        await lab.clock.sleep_until_ns(lab.clock.now_ns() + _RUN_UP_NS)
-        began_ns = lab.clock.now_ns()
-        async with lab.fault(service, kind, _LEASE_NS):
+        await run.clock.sleep_until_ns(run.clock.now_ns() + _RUN_UP_NS)
+        began_ns = run.clock.now_ns()
+        async with run.fault(service, kind, _LEASE_NS):
             if stalls:
                 # Shorter than the patience of whoever calls the service, longer than the lock.
                 longer_ns = policy.expires_after + _SPARE_NS // 2
-                await lab.wait_until_ns(began_ns + longer_ns, "the lock of a hanging holder to expire")
+                await run.wait_until_ns(began_ns + longer_ns, "the lock of a hanging holder to expire")
             else:
                 await paying
         await paying
@@ -147,35 +207,39 @@ async def _while_paying(
         paying.cancel()
 
 
-def _until_it_dies(lab: Lab, policy: LockPolicy) -> Script:
+def _until_it_dies(run: CaseContext, policy: LockPolicy) -> Script:
     async def script(user: User) -> None:
-        for _ in range(polite_count(lab.target, _TRIES)):
+        for _ in range(polite_count(run.target, _TRIES)):
             if not (await user.request(policy.operation, keep_body=True)).ok:
                 return
 
     return script
 
 
-def _contending(lab: Lab, policy: LockPolicy, until_ns: int) -> Script:
+def _contending(run: CaseContext, policy: LockPolicy, until_ns: int) -> Script:
     async def script(user: User) -> None:
-        for _ in range(polite_count(lab.target, _TRIES)):
+        for _ in range(polite_count(run.target, _TRIES)):
             await user.request(policy.operation, keep_body=True)
-            if lab.clock.now_ns() > until_ns:
+            if run.clock.now_ns() > until_ns:
                 return
             await user.pause(_RETRY_S)
 
     return script
 
 
-def judge_gone(evidence: Evidence) -> list[Finding]:
+@gone.judge
+def judge_gone(evidence: Evidence, holder: MortalHolder) -> list[Finding]:
     """TC-LOCK-003: the lock of a dead holder expires, and a holder that outlived its lock takes nobody's away."""
     faults = spans(evidence.edges)
     kinds = {span.fault.split()[0] for span in faults if span.held}
-    missing = {"kill", "pause"} - kinds
-    if missing:
-        says = f"the service was not proven to have been hit by: {', '.join(sorted(missing))}"
+    unproven = {"kill", "pause"} - kinds
+    if unproven:
+        says = f"the service was not proven to have been hit by: {', '.join(sorted(unproven))}"
         return delivered(evidence, [Finding("lock.not_released", Outcome.INCONCLUSIVE, says)])
-    return delivered(evidence, [*_judged(evidence, ["killed"], _KILLED), *_judged(evidence, ["stalled"], _MONEY)])
+    return delivered(
+        evidence,
+        [*_judged(evidence, holder.lock, ["killed"], _KILLED), *_judged(evidence, holder.lock, ["stalled"], _MONEY)],
+    )
 
 
 def _few(target: Target, service: str) -> int:
@@ -184,16 +248,14 @@ def _few(target: Target, service: str) -> int:
     return max(1, min([_MOST_USERS, *(count - 1 for count in failures)]))
 
 
-async def _users(lab: Lab, step: str, script: Script, accounts: Sequence[TestUser]) -> None:
-    names: dict[str, list[str]] = lab.facts.setdefault("users", {})
+async def _users(run: CaseContext, step: str, script: Script, accounts: Sequence[TestUser]) -> None:
+    names: dict[str, list[str]] = run.facts.setdefault("users", {})
     names[step] = [account.name for account in accounts]
-    await lab.run(lab.crowd(step, script, len(accounts), 1, accounts=accounts, sources=lab.sources(len(accounts))))
+    await run.run(run.crowd(step, script, len(accounts), 1, accounts=accounts, sources=run.sources(len(accounts))))
 
 
-def _judged(evidence: Evidence, prefixes: Sequence[str], told: frozenset[str]) -> list[Finding]:
+def _judged(evidence: Evidence, policy: LockPolicy, prefixes: Sequence[str], told: frozenset[str]) -> list[Finding]:
     """Return what the users of these steps show of money and of locks that were left behind."""
-    policy = deposit_of(evidence.target)
-    assert policy is not None
     steps = [step for prefix in prefixes for step in steps_of(evidence, prefix)]
     by_user: dict[str, list[Exchange]] = {}
     for name, exchange in _by_user(evidence, steps):
@@ -237,45 +299,3 @@ def _by_user(evidence: Evidence, steps: Sequence[str]) -> Iterator[tuple[str, Ex
         places = {int(user): place for place, user in enumerate(np.unique(numbers[rows]))}
         for one in evidence.history.exchanges(rows.tolist()):
             yield names[places[int(numbers[one.row])]], one
-
-
-CASES = (
-    Case(
-        id="TC-LOCK-002",
-        title="Locks after operations that fail",
-        category=Category.LOCK,
-        priority=Priority.HIGH,
-        phase=7,
-        purpose="Who is refused for want of money is not locked out afterwards.",
-        sends=f"for each operation that spends, {_BROKE} users without money who try, and pay in shortly after",
-        passes_when="every deposit was made, and the balances add up",
-        read_fail="the finding shows the operation that failed, and the one that still found its lock",
-        least_evidence="two operations that failed under a lock, each with another one after it",
-        needs=("policies.locks of a deposit and of an operation that spends, with amount and balance",),
-        missing=missing_failures,
-        expected_ns=lambda _: 2 * NS_PER_SECOND,
-        drive=drive_failures,
-        judge=judge_failures,
-        uses=frozenset({"service:user", "service:order"}),
-    ),
-    Case(
-        id="TC-LOCK-003",
-        title="Locks of holders that die or hang",
-        category=Category.LOCK,
-        priority=Priority.HIGH,
-        phase=7,
-        purpose="A dead holder's lock expires, and one who wakes up after its lock has expired takes nobody's away.",
-        sends="deposits of a few users, several at once for each, while their service is paused for longer than the "
-        "lock lasts; then deposits while it is killed, and one more of each user once the lock must have expired",
-        passes_when="the deposits afterwards were made, and every balance is what was acknowledged",
-        read_fail="the finding shows the operation that was cut off and the one that still found its lock, or the "
-        "deposits of which one was lost",
-        least_evidence="two users whose operation was cut off by the kill, seen by a probe",
-        needs=("policies.locks of a deposit, with amount and balance", "faults (supervised or docker)"),
-        missing=missing_gone,
-        expected_ns=lambda _: 16 * NS_PER_SECOND,
-        drive=drive_gone,
-        judge=judge_gone,
-        disturbs=frozenset({"everything"}),
-    ),
-)

@@ -8,15 +8,12 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from proofload.cases.case import Case, Category, Priority
-from proofload.cases.context import Lab
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import allowance, gateway_limit
 from proofload.cases.lock.contention import once
-from proofload.cases.metrics_and_audit import AT_SERVER, missing_metrics, routes_of
-from proofload.cases.monitoring import freshness as monitoring_freshness
-from proofload.cases.monitoring import log_pipeline as monitoring_logs
-from proofload.cases.monitoring import overhead
-from proofload.cases.monitoring import restart as monitoring_restart
+from proofload.cases.metrics_and_audit import AT_SERVER, METRICS_PAGE, routes_of
+from proofload.cases.reads import REPEATABLE, guarded
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.delivery import judge_delivery, rest_on
@@ -36,49 +33,62 @@ _SETTLES_NS = NS_PER_SECOND + NS_PER_SECOND // 10
 """A target may count after it has answered; what is read later than this has been counted."""
 
 
-def missing(target: Target) -> str:
-    """Return why the metrics can't be compared, or nothing."""
-    if reason := missing_metrics(target):
-        return reason
-    return "" if repeatable(target) else "the target declares no operation that can be repeated without effect"
+COUNTED_READS = METRICS_PAGE & REPEATABLE
 
 
-async def drive_accuracy(lab: Lab) -> None:
-    """Send a known mix of answers (served, unauthorised, unknown, limited) in silence, between two readings."""
-    names = repeatable(lab.target)
-    accounts = await lab.accounts(_CLIENTS)
-    policy = gateway_limit(lab.target)
-    each = times_each(lab.target, names)
-    lock = contended(lab.target)
-    async with lab.using(*names, *([lock.operation] if lock else [])), lab.silence():
-        lab.doing("reading the metrics")
-        await lab.read_services("quiet")
-        await lab.wait_until_ns(lab.clock.now_ns() + NS_PER_SECOND, "what others send, before we send anything")
-        await lab.read_services("before")
-        await lab.read_prometheus("before")
-        lab.doing("sending a known number of requests")
+@case(
+    "TC-MON-001",
+    "Prometheus metrics accuracy",
+    Category.MONITORING,
+    Priority.MEDIUM,
+    phase=4,
+    requires=COUNTED_READS,
+    uses=lambda _: (),
+    takes=6 * NS_PER_SECOND,
+    spends=True,
+)
+async def accuracy(run: CaseContext, found: tuple[MetricsPolicy, list[str]]) -> None:
+    """The counters count every request once, under the route, method and status that it really had.
+
+    Sends: a known number of reads by several clients, requests without a token, requests beyond the limit, and
+        operations that meet a held lock, while no other case sends, between two readings of the raw counters
+    Passes when: each counter rose by exactly the number of answers that the clients got, and the histogram of
+        durations observed each once, none of them slower than its client saw
+    Reading FAIL: the finding names the series, what was answered and what was counted
+    Least evidence: 100 answers surely between the two readings
+    """
+    _, names = found
+    accounts = await run.accounts(_CLIENTS)
+    policy = gateway_limit(run.target)
+    each = times_each(run.target, names)
+    lock = contended(run.target)
+    async with run.undisturbed(*names, *([lock.operation] if lock else [])), run.exclusive():
+        run.doing("reading the metrics")
+        await run.readings.services("quiet")
+        await run.wait_until_ns(run.clock.now_ns() + NS_PER_SECOND, "what others send, before we send anything")
+        await run.readings.services("before")
+        await run.readings.prometheus("before")
+        run.doing("sending a known number of requests")
         for name in names:
-            await lab.run(
-                lab.crowd(f"served {name}", name, _CLIENTS, each, accounts=accounts, sources=lab.sources(_CLIENTS))
+            await run.run(
+                run.crowd(f"served {name}", name, _CLIENTS, each, accounts=accounts, sources=run.sources(_CLIENTS))
             )
-        guarded = next((name for name in names if lab.target.operations[name].auth == "bearer"), None)
-        if guarded is not None:
-            await lab.run(
-                lab.steps("unauthorised", _without_token(lab.target.operations[guarded]), source=lab.source())
-            )
+        denied = guarded(run.target)
+        if denied is not None:
+            await run.run(run.steps("unauthorised", _without_token(run.target.operations[denied]), source=run.source()))
         if policy is not None:
             account, size = accounts[0], allowance(policy)
             over = max(20, size // 5)
-            await lab.run(lab.steps("limited", policy.probe, size + over, account=account, source=lab.source()))
+            await run.run(run.steps("limited", policy.probe, size + over, account=account, source=run.source()))
         if lock is not None:
             # Errors of the server's own class that nothing need be broken for: a user who meets a held lock.
             crowd = max(lock.concurrency, _CLIENTS)
             for i in range(1, _BURSTS + 1):
                 step = f"contending {i}"
-                await lab.run(lab.burst(step, once(lock.operation), crowd, account=accounts[0], source=lab.source()))
-        await lab.wait_until_ns(lab.clock.now_ns() + _SETTLES_NS, "the last counts to be written")
-        await lab.read_services("after")
-        await lab.read_prometheus("after")
+                await run.run(run.burst(step, once(lock.operation), crowd, account=accounts[0], source=run.source()))
+        await run.wait_until_ns(run.clock.now_ns() + _SETTLES_NS, "the last counts to be written")
+        await run.readings.services("after")
+        await run.readings.prometheus("after")
 
 
 def contended(target: Target) -> LockPolicy | None:
@@ -87,10 +97,10 @@ def contended(target: Target) -> LockPolicy | None:
     return next((one for one in found if one.status >= 500), None)
 
 
-def judge_accuracy(evidence: Evidence) -> list[Finding]:
+@accuracy.judge
+def judge_accuracy(evidence: Evidence, found: tuple[MetricsPolicy, list[str]]) -> list[Finding]:
     """TC-MON-001: every request that was answered is counted once, under its route, method and status."""
-    policy = evidence.target.policies.metrics
-    assert policy is not None
+    policy, _ = found
     labelled = [evidence.ledgers.reading(label, "gateway") for label in ("quiet", "before", "after")]
     readings = [reading for reading in labelled if reading is not None]
     if len(readings) < len(labelled):
@@ -110,7 +120,7 @@ def _timed(evidence: Evidence, policy: MetricsPolicy, before: Reading, after: Re
     """Return whether the histogram of durations observed each answer once, in seconds, operation by operation."""
     if policy.durations is None:
         return []
-    found: list[Finding] = []
+    findings: list[Finding] = []
     labels = {name: policy.labels[name] for name in ("route", "method") if name in policy.labels}
     operation = evidence.history.frame["operation"].cast(pl.String)
     for name in sorted(operation.unique().drop_nulls().to_list()):
@@ -127,8 +137,8 @@ def _timed(evidence: Evidence, policy: MetricsPolicy, before: Reading, after: Re
             exclusive=policy.exclusive,
             error_bound=policy.error_bound,
         )
-        found += [replace(one, says=f"{name}: {one.says}") for one in timed]
-    return found
+        findings += [replace(one, says=f"{name}: {one.says}") for one in timed]
+    return findings
 
 
 def _compared(
@@ -158,15 +168,6 @@ def _by_server(evidence: Evidence, policy: MetricsPolicy, foreign: Foreign) -> l
     return [replace(finding, says=f"{AT_SERVER}{finding.says}") for finding in found_there]
 
 
-def repeatable(target: Target) -> list[str]:
-    """Return the operations that may be repeated at will: reads without effect and without open fields."""
-    return sorted(
-        name
-        for name, operation in target.operations.items()
-        if operation.effect == "none" and operation.method == "GET" and "${" not in operation.path
-    )
-
-
 def times_each(target: Target, names: Sequence[str]) -> int:
     """Return how often one client may send each of these, and use up no more than half of its allowance."""
     policy = gateway_limit(target)
@@ -179,30 +180,3 @@ def _without_token(operation: Operation) -> Script:
             await user.get(operation.path, name=operation.name)
 
     return script
-
-
-CASES = (
-    Case(
-        id="TC-MON-001",
-        title="Prometheus metrics accuracy",
-        category=Category.MONITORING,
-        priority=Priority.MEDIUM,
-        phase=4,
-        purpose="The counters count every request once, under the route, method and status that it really had.",
-        sends="a known number of reads by several clients, requests without a token, requests beyond the limit, and "
-        "operations that meet a held lock, in silence, between two readings of the raw counters",
-        passes_when="each counter rose by exactly the number of answers that the clients got, and the histogram of "
-        "durations observed each once, none of them slower than its client saw",
-        read_fail="the finding names the series, what was answered and what was counted",
-        least_evidence="100 answers surely between the two readings",
-        needs=("policies.metrics.url",),
-        missing=missing,
-        expected_ns=lambda _: 6 * NS_PER_SECOND,
-        drive=drive_accuracy,
-        judge=judge_accuracy,
-    ),
-    *monitoring_freshness.CASES,
-    *monitoring_logs.CASES,
-    *overhead.METRICS_CASES,
-    *monitoring_restart.CASES,
-)

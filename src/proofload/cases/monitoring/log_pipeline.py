@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from proofload.cases import metrics_and_audit as books
-from proofload.cases.case import Case, Category, Priority
-from proofload.cases.context import Lab
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import polite_count
+from proofload.cases.metrics_and_audit import audited_event
+from proofload.cases.reads import GUARDED
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.audit import AuditEvidence, expect, judge_audit
@@ -15,7 +16,7 @@ from proofload.judge.audit.aggregated import judge_aggregated
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Finding
-from proofload.plan.target import Target
+from proofload.plan.policies import AuditPolicy
 from proofload.plan.workload import Script
 
 _CLIENTS = 10
@@ -29,54 +30,50 @@ _GIVE_UP_NS = 8 * NS_PER_SECOND
 """How long a Loki that does not answer is asked again."""
 
 
-def missing(target: Target) -> str:
-    """Return why nothing can be looked for, or nothing."""
-    if reason := books.missing_log(target):
-        return reason
-    policy = target.policies.audit
-    assert policy is not None
-    if _EVENT not in policy.events:
-        return f"the target declares no event {_EVENT} (policies.audit.events)"
-    return "" if _guarded(target) else "the target declares no read that needs a token"
+LOGGED_DENIALS = audited_event(_EVENT) & GUARDED
 
 
-def _guarded(target: Target) -> str | None:
-    return next(
-        (
-            name
-            for name, one in sorted(target.operations.items())
-            if one.auth == "bearer" and one.effect == "none" and one.method == "GET"
-        ),
-        None,
-    )
+@case(
+    "TC-MON-003",
+    "Log aggregation under load",
+    Category.MONITORING,
+    Priority.MEDIUM,
+    phase=4,
+    requires=LOGGED_DENIALS,
+    uses=lambda found: (found[1],),
+    takes=lambda found: found[0].arrives_within + 3 * NS_PER_SECOND,
+)
+async def aggregation(run: CaseContext, found: tuple[AuditPolicy, str]) -> None:
+    """The audit log keeps up with a flood of events, and so does the server that collects it.
 
-
-async def drive_aggregation(lab: Lab) -> None:
-    """Bring about security events as fast as several clients can, and see them arrive."""
-    policy, name = lab.target.policies.audit, _guarded(lab.target)
-    assert policy is not None
-    assert name is not None
-    lab.begin_audit()
-    each = polite_count(lab.target, _EACH)
-    lab.doing("bringing about security events as fast as possible")
-    await lab.run(
-        lab.crowd(
-            _STEP, _without_token(lab.target.operations[name].path, name), _CLIENTS, each, sources=lab.sources(_CLIENTS)
+    Sends: requests without a token, by 10 clients as fast as they can
+    Passes when: each denied request has its entry in the file and, where Loki is declared, there as well,
+        within 30 s of the last; and both hold the same events
+    Reading FAIL: the finding names the requests whose event was lost, and where
+    Least evidence: 100 events that surely happened
+    """
+    policy, name = found
+    run.readings.begin_audit()
+    each = polite_count(run.target, _EACH)
+    run.doing("bringing about security events as fast as possible")
+    await run.run(
+        run.crowd(
+            _STEP, _without_token(run.target.operations[name].path, name), _CLIENTS, each, sources=run.sources(_CLIENTS)
         )
     )
-    done_ns = lab.clock.now_ns()
-    await lab.wait_until_ns(done_ns + policy.arrives_within, "the last events to arrive in the log")
-    lab.read_audit()
-    while lab.loki() is not None:
-        await lab.read_loki()
+    done_ns = run.clock.now_ns()
+    await run.wait_until_ns(done_ns + policy.arrives_within, "the last events to arrive in the log")
+    run.readings.audit_files()
+    while run.readings.loki_server() is not None:
+        await run.readings.loki()
         events = {
-            one.request_id for one in lab.history().exchanges(map(int, lab.history().of_workloads(lab.step(_STEP))))
+            one.request_id for one in run.history().exchanges(map(int, run.history().of_workloads(run.step(_STEP))))
         }
         field = policy.fields.get("request_id", "request_id")
-        found = {str((entry.fields or {}).get(field)) for entry in lab.aggregated()}
-        if events <= found or lab.clock.now_ns() > done_ns + (_GIVE_UP_NS if lab.loki_error() else _BOUND_NS):
+        arrived = {str((entry.fields or {}).get(field)) for entry in run.readings.in_loki}
+        if events <= arrived or run.clock.now_ns() > done_ns + (_GIVE_UP_NS if run.readings.loki_error else _BOUND_NS):
             break
-        lab.doing("waiting for the last events to arrive in Loki", done_ns + _BOUND_NS)
+        run.doing("waiting for the last events to arrive in Loki", done_ns + _BOUND_NS)
         await asyncio.sleep(_BETWEEN_S)
 
 
@@ -87,10 +84,10 @@ def _without_token(path: str, name: str) -> Script:
     return script
 
 
-def judge_aggregation(evidence: Evidence) -> list[Finding]:
+@aggregation.judge
+def judge_aggregation(evidence: Evidence, found: tuple[AuditPolicy, str]) -> list[Finding]:
     """TC-MON-003: no event of a flood is lost on the way to the file or to Loki."""
-    policy = evidence.target.policies.audit
-    assert policy is not None
+    policy, _ = found
     rows = [
         int(row)
         for row in evidence.history.of_workloads(f"{evidence.case}/{_STEP}")
@@ -107,27 +104,3 @@ def judge_aggregation(evidence: Evidence) -> list[Finding]:
         findings += judge_aggregated(policy, copy, file, expected, error=error, needed=_NEEDED)
     delivered = [one for one in judge_delivery(evidence.history) if one.rule != "delivery.send_lag"]
     return [*rest_on(findings, delivered), *delivered]
-
-
-CASES = (
-    Case(
-        id="TC-MON-003",
-        title="Log aggregation under load",
-        category=Category.MONITORING,
-        priority=Priority.MEDIUM,
-        phase=4,
-        purpose="The audit log keeps up with a flood of events, and so does the server that collects it.",
-        sends=f"requests without a token, by {_CLIENTS} clients as fast as they can",
-        passes_when="each denied request has its entry in the file and, where Loki is declared, there as well, within "
-        "30 s of the last; and both hold the same events",
-        read_fail="the finding names the requests whose event was lost, and where",
-        least_evidence=f"{_NEEDED} events that surely happened",
-        needs=("policies.audit.files, or policies.audit.loki with loki_query", "policies.audit.events.access_denied"),
-        missing=missing,
-        expected_ns=lambda target: (
-            (target.policies.audit.arrives_within if target.policies.audit else 0) + 3 * NS_PER_SECOND
-        ),
-        drive=drive_aggregation,
-        judge=judge_aggregation,
-    ),
-)

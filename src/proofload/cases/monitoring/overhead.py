@@ -8,18 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from proofload.cases import metrics_and_audit as books
-from proofload.cases.case import Case, Category, Priority
-from proofload.cases.context import Lab
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import polite_count
 from proofload.cases.evidence_rows import delivered, rows_of
-from proofload.cases.latency.stalls import missing_read, read_of
+from proofload.cases.metrics_and_audit import AUDIT_LOG, METRICS_PAGE
+from proofload.cases.reads import READ
+from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
 from proofload.judge.evidence import Evidence
 from proofload.judge.latency import Round, enough_rounds, judge_overhead
 from proofload.judge.reconcile import request_ids
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.faults import Switch
+from proofload.plan.policies import AuditPolicy
 from proofload.plan.target import Target
 from proofload.record.history import History
 
@@ -35,59 +37,159 @@ _WARMING_UP = 6
 """One request of so many comes first in its block, and is not measured."""
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """One of the two: what is switched off, and what is sent meanwhile."""
+@dataclass(frozen=True, slots=True)
+class Switchable:
+    """A control that can be switched off for a moment, and what is sent with it on and off."""
 
     rule: str
     what: str
     each: int
     """Requests in each block: few, so that what disturbs the machine for some tenths of a second touches both alike."""
-    switch: Callable[[Target], Switch | None]
-    at_most: Callable[[Target], float]
-    operation: Callable[[Target], str]
-    silent: Callable[[Evidence], str]
-    """Returns why the switch was not seen to work, or nothing."""
+    switch: Switch
+    at_most: float
+    operation: str
     look_at: str
 
 
-def _metrics_switch(target: Target) -> Switch | None:
-    return target.policies.metrics.switch if target.policies.metrics else None
+def _metrics(target: Target) -> Switchable | Missing:
+    policy, read = METRICS_PAGE.find(target), READ.find(target)
+    if isinstance(policy, Missing):
+        return policy
+    if policy.switch is None:
+        return Missing("the target declares no way to switch its metrics off for a moment (policies.metrics.switch)")
+    if isinstance(read, Missing):
+        return read
+    look_at = "what is worked out at each request and could be when the page is asked for; labels looked up each time"
+    return Switchable("mon.overhead", "counting", 24, policy.switch, policy.overhead_at_most, read, look_at)
 
 
-def _audit_switch(target: Target) -> Switch | None:
-    return target.policies.audit.switch if target.policies.audit else None
+def _audit(target: Target) -> Switchable | Missing:
+    policy = AUDIT_LOG.find(target)
+    if isinstance(policy, Missing):
+        return policy
+    if policy.switch is None:
+        return Missing("the target declares no way to switch its audit log off for a moment (policies.audit.switch)")
+    operation = _audited(target, policy)
+    if not operation:
+        return Missing("no operation is declared that leaves an audit event (policies.audit.tells)")
+    look_at = "a write that waits for a disk or for a collector while the client waits; locks held meanwhile"
+    return Switchable("audit.overhead", "recording", 3, policy.switch, policy.overhead_at_most, operation, look_at)
 
 
-def _audited(target: Target) -> str:
+def _audited(target: Target, policy: AuditPolicy) -> str:
     """Return the operation that leaves an event: the log-in, else the first that is declared to."""
-    policy, users = target.policies.audit, target.users
-    assert policy is not None
+    users = target.users
     if users is not None and users.login and "login_succeeded" in policy.events:
         return users.login
     return next(iter(policy.tells), "")
 
 
-def missing_metrics(target: Target) -> str:
-    """Return why the cost of metrics can't be measured, or nothing."""
-    if reason := books.missing_metrics(target):
-        return reason
-    policy = target.policies.metrics
-    assert policy is not None
-    if policy.switch is None:
-        return "the target declares no way to switch its metrics off for a moment (policies.metrics.switch)"
-    return missing_read(target)
+SWITCHABLE_METRICS = Requirement(
+    "metrics that can be switched off", "policies.metrics.url, policies.metrics.switch", _metrics
+)
+SWITCHABLE_AUDIT = Requirement("audit log that can be switched off", "policies.audit, policies.audit.switch", _audit)
 
 
-def missing_audit(target: Target) -> str:
-    """Return why the cost of the audit log can't be measured, or nothing."""
-    if reason := books.missing_log(target):
-        return reason
-    policy = target.policies.audit
-    assert policy is not None
-    if policy.switch is None:
-        return "the target declares no way to switch its audit log off for a moment (policies.audit.switch)"
-    return "" if _audited(target) else "no operation is declared that leaves an audit event (policies.audit.tells)"
+@case(
+    "TC-MON-004",
+    "Cost of the metrics",
+    Category.MONITORING,
+    Priority.MEDIUM,
+    phase=4,
+    requires=SWITCHABLE_METRICS,
+    uses=lambda found: (found.operation,),
+    takes=30 * NS_PER_SECOND,
+    alone=True,
+)
+async def cost_of_metrics(run: CaseContext, found: Switchable) -> None:
+    """Counting takes a small share of a request's time, by measurement and not by belief.
+
+    Sends: rounds of four blocks of 24 requests by one client, while no other case sends: with, without, without,
+        with; as many as it takes to tell, for two minutes at the most
+    Passes when: with 95 % confidence the metrics add no more than the declared share (5 %) to a request
+    Reading FAIL: the finding says what a request takes with and without, and how sure that is
+    Least evidence: six rounds, and a switch that was seen to work
+    """
+    await _send(run, found)
+
+
+@case(
+    "TC-AUDIT-005",
+    "Cost of the audit log",
+    Category.AUDIT,
+    Priority.MEDIUM,
+    phase=5,
+    requires=SWITCHABLE_AUDIT,
+    uses=lambda found: (found.operation,),
+    takes=30 * NS_PER_SECOND,
+    alone=True,
+)
+async def cost_of_audit(run: CaseContext, found: Switchable) -> None:
+    """Putting events on record takes a small share of a request's time, by measurement and not by belief.
+
+    Sends: rounds of four blocks of 3 requests by one client, while no other case sends: with, without, without,
+        with; as many as it takes to tell, for two minutes at the most
+    Passes when: with 95 % confidence the audit log adds no more than the declared share (5 %) to an
+        operation that leaves an event
+    Reading FAIL: the finding says what a request takes with and without, and how sure that is
+    Least evidence: six rounds, and a switch that was seen to work
+    """
+    await _send(run, found)
+
+
+async def _send(run: CaseContext, found: Switchable) -> None:
+    """Send blocks in the order on, off, off, on, over and over, by one client, while no other case sends."""
+    name = found.operation
+    (account,) = await run.accounts(1)
+    each = polite_count(run.target, found.each)
+
+    async def block(step: str, i: int) -> None:
+        await run.run(run.steps(step, name, each, account=account, source=run.source(), tag=str(i)))
+
+    run.readings.begin_audit()
+    async with run.exclusive():
+        # What the gateway says of itself costs it time; so it is asked before and after many rounds, not in them.
+        await run.run(run.steps("warm up", name, each, account=account, source=run.source()))
+        await run.readings.services("before")
+        async with run.faults.switched_off(found.what, found.switch, _LEASE_NS) as toggle:
+            await toggle.on()
+            until_ns, i = run.clock.now_ns() + _MOST_NS, 0
+            while run.clock.now_ns() < until_ns and not (i and i % _GROUP == 0 and _enough(found, run)):
+                i += 1
+                await block(_ON, i)
+                await toggle.off()
+                await block(_OFF, i)
+                await block(_OFF, i)
+                await toggle.on()
+                await block(_ON, i)
+        await run.readings.services("after")
+    await run.readings.audit()
+
+
+def _enough(found: Switchable, run: CaseContext) -> bool:
+    return enough_rounds(_rounds(run.history(), run.case_id), found.at_most)
+
+
+@cost_of_metrics.judge
+def judge_cost_of_metrics(evidence: Evidence, found: Switchable) -> list[Finding]:
+    """TC-MON-004: with 95 % confidence, metrics add no more than their declared share to a request."""
+    return _judged(evidence, found, _still_counted)
+
+
+@cost_of_audit.judge
+def judge_cost_of_audit(evidence: Evidence, found: Switchable) -> list[Finding]:
+    """TC-AUDIT-005: with 95 % confidence, the audit log adds no more than its declared share to an operation."""
+    return _judged(evidence, found, _still_written)
+
+
+def _judged(evidence: Evidence, found: Switchable, silent: Callable[[Evidence], str]) -> list[Finding]:
+    """Return the cost; `silent` returns why the switch was not seen to work, or nothing."""
+    rounds = _rounds(evidence.history, evidence.case)
+    spoilt = _unserved(evidence, found) or (silent(evidence) if rounds else "")
+    if spoilt:
+        return delivered(evidence, [Finding(found.rule, Outcome.INCONCLUSIVE, spoilt, len(rounds))])
+    told = judge_overhead(found.rule, found.what, rounds, at_most=found.at_most, look_at=found.look_at)
+    return delivered(evidence, [told])
 
 
 def _still_counted(evidence: Evidence) -> str:
@@ -118,82 +220,10 @@ def _ids(evidence: Evidence, step: str) -> set[str]:
     return {one for one in request_ids(evidence.history, rows_of(evidence, step)).to_list() if one}
 
 
-METRICS = _Measured(
-    "mon.overhead",
-    "counting",
-    24,
-    _metrics_switch,
-    lambda target: target.policies.metrics.overhead_at_most if target.policies.metrics else 0,
-    read_of,
-    _still_counted,
-    "what is worked out at each request and could be when the page is asked for; labels looked up anew each time",
-)
-AUDIT = _Measured(
-    "audit.overhead",
-    "recording",
-    3,
-    _audit_switch,
-    lambda target: target.policies.audit.overhead_at_most if target.policies.audit else 0,
-    _audited,
-    _still_written,
-    "a write that waits for a disk or for a collector while the client waits; locks held meanwhile",
-)
-
-
-def _driver(measured: _Measured) -> Callable[[Lab], object]:
-    async def drive(lab: Lab) -> None:
-        """Send blocks in the order on, off, off, on, over and over, by one client, in silence."""
-        switch, name = measured.switch(lab.target), measured.operation(lab.target)
-        assert switch is not None
-        (account,) = await lab.accounts(1)
-        each = polite_count(lab.target, measured.each)
-
-        async def block(step: str, i: int) -> None:
-            await lab.run(lab.steps(step, name, each, account=account, source=lab.source(), tag=str(i)))
-
-        lab.begin_audit()
-        async with lab.using(name), lab.silence():
-            # What the gateway says of itself costs it time; so it is asked before and after many rounds, not in them.
-            await lab.run(lab.steps("warm up", name, each, account=account, source=lab.source()))
-            await lab.read_services("before")
-            async with lab.switched_off(measured.what, switch, _LEASE_NS) as toggle:
-                await toggle.on()
-                until_ns, i = lab.clock.now_ns() + _MOST_NS, 0
-                while lab.clock.now_ns() < until_ns and not (i and i % _GROUP == 0 and _enough(measured, lab)):
-                    i += 1
-                    await block(_ON, i)
-                    await toggle.off()
-                    await block(_OFF, i)
-                    await block(_OFF, i)
-                    await toggle.on()
-                    await block(_ON, i)
-            await lab.read_services("after")
-        await lab.read_log()
-
-    return drive
-
-
-def _enough(measured: _Measured, lab: Lab) -> bool:
-    return enough_rounds(_rounds(lab.history(), lab.case_id), measured.at_most(lab.target))
-
-
-def _judge(measured: _Measured) -> Callable[[Evidence], list[Finding]]:
-    def judge(evidence: Evidence) -> list[Finding]:
-        rounds = _rounds(evidence.history, evidence.case)
-        spoilt = _unserved(evidence, measured) or (measured.silent(evidence) if rounds else "")
-        if spoilt:
-            return delivered(evidence, [Finding(measured.rule, Outcome.INCONCLUSIVE, spoilt, len(rounds))])
-        at_most = measured.at_most(evidence.target)
-        told = judge_overhead(measured.rule, measured.what, rounds, at_most=at_most, look_at=measured.look_at)
-        return delivered(evidence, [told])
-
-    return judge
-
-
-def _unserved(evidence: Evidence, measured: _Measured) -> str:
+def _unserved(evidence: Evidence, found: Switchable) -> str:
     """Return that some were rejected, where they were: what is refused at the door says nothing of the cost inside."""
     rows = np.concatenate([rows_of(evidence, step) for step in (_ON, _OFF)])
-    accepted = evidence.target.operations[measured.operation(evidence.target)].statuses if len(rows) else frozenset()
+    accepted = evidence.target.operations[found.operation].statuses if len(rows) else frozenset()
     refused = int((~np.isin(evidence.history.numbers("status")[rows], sorted(accepted))).sum())
     return f"{refused} of {len(rows)} requests were not served" if refused else ""
 
@@ -222,48 +252,3 @@ def _rounds(history: History, case_id: str) -> list[Round]:
         both.setdefault(one["i"], {})[one["step"]] = one["took"]
         first[one["i"]] = min(one["row"], first.get(one["i"], one["row"]))
     return [Round(took[_ON], took[_OFF], first[i]) for i, took in both.items() if len(took) == len(steps)]
-
-
-def _case(measured: _Measured, **told: object) -> Case:
-    return Case(
-        priority=Priority.MEDIUM,
-        sends=f"rounds of four blocks of {measured.each} requests by one client, in silence: with, without, without, "
-        "with; as many as it takes to tell, for two minutes at the most",
-        read_fail="the finding says what a request takes with and without, and how sure that is",
-        least_evidence="six rounds, and a switch that was seen to work",
-        drive=_driver(measured),  # type: ignore[arg-type]
-        judge=_judge(measured),
-        disturbs=frozenset({"everything"}),
-        **told,  # type: ignore[arg-type]
-    )
-
-
-METRICS_CASES = (
-    _case(
-        METRICS,
-        id="TC-MON-004",
-        title="Cost of the metrics",
-        category=Category.MONITORING,
-        phase=4,
-        purpose="Counting takes a small share of a request's time, by measurement and not by belief.",
-        passes_when="with 95 % confidence the metrics add no more than the declared share (5 %) to a request",
-        needs=("policies.metrics.url", "policies.metrics.switch"),
-        missing=missing_metrics,
-        expected_ns=lambda _: 30 * NS_PER_SECOND,
-    ),
-)
-AUDIT_CASES = (
-    _case(
-        AUDIT,
-        id="TC-AUDIT-005",
-        title="Cost of the audit log",
-        category=Category.AUDIT,
-        phase=5,
-        purpose="Putting events on record takes a small share of a request's time, by measurement and not by belief.",
-        passes_when="with 95 % confidence the audit log adds no more than the declared share (5 %) to an operation "
-        "that leaves an event",
-        needs=("policies.audit", "policies.audit.switch"),
-        missing=missing_audit,
-        expected_ns=lambda _: 25 * NS_PER_SECOND,
-    ),
-)

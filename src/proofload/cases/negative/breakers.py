@@ -7,20 +7,23 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from proofload.cases.case import Category, Priority, case
 from proofload.cases.circuit_breaker.calls import (
     FAULT_NS,
     breakable,
     call,
     calls_in,
-    policy_of,
+    circuit_context,
+    its_operation,
+    its_service,
     settle,
-    stage_of,
     unsettled,
 )
-from proofload.cases.circuit_breaker.calls import missing as missing_breaker
-from proofload.cases.circuit_breaker.independence import APART, healthy_policies, judge_healthy
-from proofload.cases.context import Lab
+from proofload.cases.circuit_breaker.independence import APART, SEVERAL_CIRCUITS, Circuits, judge_healthy
+from proofload.cases.context import CaseContext
 from proofload.cases.evidence_rows import delivered
+from proofload.cases.requirement import Missing, Requirement
+from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.breaker import CallKind, CircuitContext, calls_of, judge_never_trips
 from proofload.judge.evidence import Evidence
@@ -34,78 +37,118 @@ _GOOD = 2
 CLIENT_ERRORS, FAILURES_APART = "cb.client_errors_seen", "cb.failures_seen"
 
 
-def missing_client_error(target: Target) -> str:
-    """Return why no 4xx can be sent through a circuit, or nothing."""
+def _answered_4xx(target: Target) -> CircuitBreakerPolicy | Missing:
     if not target.policies.circuit_breaker:
-        return "the target declares no circuit breaker (policies.circuit_breaker)"
-    return "" if _erring(target) else "no declared breaker names an operation that is answered 4xx (failing_operation)"
-
-
-def _erring(target: Target) -> CircuitBreakerPolicy | None:
-    return next((one for one in target.policies.circuit_breaker if one.failing_operation is not None), None)
-
-
-async def drive_client_errors(lab: Lab) -> None:
-    """Send three times as many requests that the service answers 4xx as failures would open its circuit."""
-    policy = _erring(lab.target)
-    assert policy is not None
-    (account,) = await lab.accounts(1)
-    await settle(lab, policy, account)
-    lab.doing("sending requests that are the client's own fault")
-    source = lab.source()
-    await lab.run(
-        lab.steps("4xx one by one", _wrong(policy, 2 * policy.failures), account=account, source=source),
+        return Missing("the target declares no circuit breaker (policies.circuit_breaker)")
+    return next(
+        (one for one in target.policies.circuit_breaker if one.failing_operation is not None),
+        Missing("no declared breaker names an operation that is answered 4xx (failing_operation)"),
     )
-    await lab.run(
-        lab.burst("4xx at once", _wrong(policy, 1), 2 * policy.failures, account=account, source=lab.source())
+
+
+def _counts_in_a_row(target: Target) -> CircuitBreakerPolicy | Missing:
+    circuit = breakable(target)
+    if isinstance(circuit, Missing):
+        return circuit
+    if circuit.ratio is not None:
+        return Missing("the circuit opens by a share of failures, so that a success between them promises nothing")
+    return circuit if circuit.failures > 1 else Missing("the first failure opens the circuit")
+
+
+CLIENT_ERROR = Requirement(
+    "circuit breaker with an operation that is answered 4xx",
+    "policies.circuit_breaker.failing_operation",
+    _answered_4xx,
+)
+CONSECUTIVE = Requirement(
+    "circuit breaker that counts failures in a row, whose service can be stopped and probed",
+    "policies.circuit_breaker, faults, services.<name>.health",
+    _counts_in_a_row,
+)
+
+
+@case(
+    "TC-NEG-004",
+    "4xx never trips a circuit",
+    Category.NEGATIVE,
+    Priority.NEGATIVE,
+    phase=3,
+    requires=CLIENT_ERROR,
+    uses=its_operation,
+    takes=2 * NS_PER_SECOND,
+)
+async def client_errors(run: CaseContext, policy: CircuitBreakerPolicy) -> None:
+    """That a client asks for what isn't there is no failure of the service.
+
+    Sends: four times as many requests that the service answers 4xx as failures would open its circuit, one by
+        one and all at once, and two good ones
+    Passes when: no request was rejected by the circuit
+    Reading FAIL: the finding shows the rejected call and the 4xx before it
+    Least evidence: twice as many 4xx as failures would open the circuit
+    """
+    (account,) = await run.accounts(1)
+    await settle(run, policy, account)
+    run.doing("sending requests that are the client's own fault")
+    source = run.source()
+    await run.run(
+        run.steps("4xx one by one", _wrong(policy, 2 * policy.failures), account=account, source=source),
     )
-    await lab.run(lab.steps("then well", call(policy, _GOOD), account=account, source=source))
+    await run.run(
+        run.burst("4xx at once", _wrong(policy, 1), 2 * policy.failures, account=account, source=run.source())
+    )
+    await run.run(run.steps("then well", call(policy, _GOOD), account=account, source=source))
 
 
-def judge_client_errors(evidence: Evidence) -> list[Finding]:
+@client_errors.judge
+def judge_client_errors(evidence: Evidence, policy: CircuitBreakerPolicy) -> list[Finding]:
     """TC-NEG-004: the circuit stayed closed, however many 4xx went through it."""
     if doubt := unsettled(evidence):
         return doubt
-    policy = _erring(evidence.target)
-    assert policy is not None
-    stage = CircuitContext(policy, evidence.history)
+    context = CircuitContext(policy, evidence.history)
     rows = calls_in(evidence.history, f"{evidence.case}/4xx", f"{evidence.case}/then well")
-    seen = _count(stage, rows, CallKind.NEUTRAL)
+    seen = _count(context, rows, CallKind.NEUTRAL)
     told = held(CLIENT_ERRORS, f"{seen} answers were 4xx", examined=seen, needed=2 * policy.failures)
-    return delivered(evidence, [*judge_never_trips(stage, rows, "4xx answers"), told])
+    return delivered(evidence, [*judge_never_trips(context, rows, "4xx answers"), told])
 
 
-def missing_failures_apart(target: Target) -> str:
-    """Return why failures can't be kept below what opens the circuit, or nothing."""
-    policy = breakable(target)
-    if policy is None:
-        return missing_breaker(target)
-    if policy.ratio is not None:
-        return "the circuit opens by a share of failures, so that a success between them promises nothing"
-    return "the first failure opens the circuit" if policy.failures < 2 else ""
+@case(
+    "TC-NEG-005",
+    "Four failures and a success never trip a circuit",
+    Category.NEGATIVE,
+    Priority.NEGATIVE,
+    phase=3,
+    requires=CONSECUTIVE,
+    uses=lambda _: (),
+    breaks=its_service,
+    takes=8 * NS_PER_SECOND,
+)
+async def failures_apart(run: CaseContext, policy: CircuitBreakerPolicy) -> None:
+    """Only failures in a row open a circuit: a success starts the count again.
 
-
-async def drive_failures_apart(lab: Lab) -> None:
-    """Let a service fail one time less than opens its circuit, then succeed, and again, and again."""
-    policy = policy_of(lab.target)
-    (account,) = await lab.accounts(1)
-    await settle(lab, policy, account)
-    source = lab.source()
+    Sends: one failure less than opens the circuit, while the service is stopped, and then two successes; three
+        times
+    Passes when: the failures came through, and no call was rejected by the circuit
+    Reading FAIL: the finding shows the rejected call, and the failures and successes before it
+    Least evidence: failures of two rounds while a probe saw the service down
+    """
+    (account,) = await run.accounts(1)
+    await settle(run, policy, account)
+    source = run.source()
     for i in range(1, _ROUNDS + 1):
-        async with lab.fault(policy.service, "stop", FAULT_NS):
-            lab.doing(f"failing {policy.failures - 1} times, round {i} of {_ROUNDS}")
-            await lab.run(lab.steps(f"failing {i}", call(policy, policy.failures - 1), account=account, source=source))
-        await lab.run(lab.steps(f"well {i}", call(policy, _GOOD), account=account, source=source))
+        async with run.fault(policy.service, "stop", FAULT_NS):
+            run.doing(f"failing {policy.failures - 1} times, round {i} of {_ROUNDS}")
+            await run.run(run.steps(f"failing {i}", call(policy, policy.failures - 1), account=account, source=source))
+        await run.run(run.steps(f"well {i}", call(policy, _GOOD), account=account, source=source))
 
 
-def judge_failures_apart(evidence: Evidence) -> list[Finding]:
+@failures_apart.judge
+def judge_failures_apart(evidence: Evidence, policy: CircuitBreakerPolicy) -> list[Finding]:
     """TC-NEG-005: failures that never were enough in a row left the circuit closed."""
     if doubt := unsettled(evidence):
         return doubt
-    policy = policy_of(evidence.target)
-    stage = stage_of(policy, evidence.history, evidence)
+    context = circuit_context(policy, evidence.history, evidence)
     rows = calls_in(evidence.history, f"{evidence.case}/failing", f"{evidence.case}/well")
-    calls = calls_of(stage, rows)
+    calls = calls_of(context, rows)
     failed = int(np.count_nonzero(calls.demanded & calls.of(CallKind.FAILURE)))
     told = held(
         FAILURES_APART,
@@ -113,26 +156,38 @@ def judge_failures_apart(evidence: Evidence) -> list[Finding]:
         examined=failed,
         needed=2 * (policy.failures - 1),
     )
-    return delivered(evidence, [*judge_never_trips(stage, rows, "failures with a success between them"), told])
+    return delivered(evidence, [*judge_never_trips(context, rows, "failures with a success between them"), told])
 
 
-def missing_healthy(target: Target) -> str:
-    """Return why no healthy service can be watched while another's circuit is open, or nothing."""
-    if reason := missing_breaker(target):
-        return reason
-    return "" if healthy_policies(target) else "only one service has a declared circuit"
+@case(
+    "TC-NEG-006",
+    "A healthy service stays served while another's circuit is open",
+    Category.NEGATIVE,
+    Priority.NEGATIVE,
+    phase=3,
+    requires=SEVERAL_CIRCUITS,
+    after=(APART,),
+    uses=lambda _: (),
+    takes=0,
+)
+async def healthy_served(_run: CaseContext, _circuits: Circuits) -> None:
+    """Whoever does not need the failing service does not notice that it fails.
+
+    Sends: nothing of its own: it looks at the calls of healthy services that TC-CB-004 made before and after the
+        other's circuit opened; that case asks whether circuits count by themselves, this one what users got
+    Passes when: every one of these calls was served
+    Reading FAIL: the finding names the service and the call that was not served
+    Least evidence: five calls of each healthy service
+    """
 
 
-async def drive_nothing(_: Lab) -> None:
-    """Send nothing: what TC-CB-004 sent and got is looked at again, with another question."""
-
-
-def judge_healthy_served(evidence: Evidence) -> list[Finding]:
+@healthy_served.judge
+def judge_healthy_served(evidence: Evidence, circuits: Circuits) -> list[Finding]:
     """TC-NEG-006: each call to a healthy service was served, from before the other's circuit opened to after."""
     shared = evidence.others[APART]
-    findings = judge_healthy(shared)
+    findings = judge_healthy(shared, circuits)
     history = shared.history
-    for policy in healthy_policies(evidence.target):
+    for policy in circuits.healthy:
         rows = calls_in(history, f"{APART}/", operation=policy.operation)
         accepted = list(evidence.target.operations[policy.operation].statuses)
         served = int(history.frame[list(rows)].filter(pl.col("status").is_in(accepted)).height) if rows else 0
@@ -152,6 +207,6 @@ def _wrong(policy: CircuitBreakerPolicy, count: int) -> Script:
     return script
 
 
-def _count(stage: CircuitContext, rows: Sequence[int], *kinds: CallKind) -> int:
-    calls = calls_of(stage, rows)
+def _count(context: CircuitContext, rows: Sequence[int], *kinds: CallKind) -> int:
+    calls = calls_of(context, rows)
     return int(np.count_nonzero(calls.of(*kinds)))

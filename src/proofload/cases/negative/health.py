@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from proofload.cases.context import Lab
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
+from proofload.cases.declared_limits import its_probe
 from proofload.cases.evidence_rows import delivered, rows_of, tags_of
-from proofload.cases.negative.limits import limit_of, scene_of
-from proofload.cases.negative.limits import missing as missing_limit
+from proofload.cases.negative.limits import FRESH_CLIENTS, context_of
+from proofload.cases.rate_limit.driving import exhaust
+from proofload.cases.requirement import Missing, Requirement
 from proofload.cases.short_window import in_time
+from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
 from proofload.judge.rate_limit import judge_exempt
 from proofload.judge.verdict import Finding, held
+from proofload.plan.policies import RateLimitPolicy
 from proofload.plan.target import Target
 
 _EACH = 10
@@ -20,29 +25,52 @@ _STILL = 3
 _EXEMPT, _AFTER = "exempt", "after"
 
 
-def exempt_paths(target: Target) -> list[str]:
-    """Return the paths that are declared as never limited and can be asked for as they stand."""
-    return [path for path in limit_of(target).exempt if "*" not in path]
+def exempt_paths(limit: RateLimitPolicy) -> list[str]:
+    """Return the paths that are declared as never limited and can be asked for as they are written."""
+    return [path for path in limit.exempt if "*" not in path]
 
 
-def missing(target: Target) -> str:
-    """Return why this case can't be run on this target, or nothing."""
-    if reason := missing_limit(target):
-        return reason
-    return "" if exempt_paths(target) else "the target declares no exempt path (policies.rate_limit.exempt)"
+def _with_exempt_path(target: Target) -> RateLimitPolicy | Missing:
+    limit = FRESH_CLIENTS.find(target)
+    if isinstance(limit, Missing) or exempt_paths(limit):
+        return limit
+    return Missing("the target declares no exempt path (policies.rate_limit.exempt)")
 
 
-async def drive_limited(lab: Lab) -> None:
-    """Use up the allowance, ask for every exempt path many times, and see that the client is limited still."""
-    policy = limit_of(lab.target)
-    (account,) = await lab.accounts(1)
-    source = lab.source()
-    paths = exempt_paths(lab.target)
+EXEMPT_PATH = Requirement(
+    "rate limit with an exempt path; several client addresses", "policies.rate_limit.exempt", _with_exempt_path
+)
+
+
+@case(
+    "TC-NEG-009",
+    "Health stays answerable under a limit",
+    Category.NEGATIVE,
+    Priority.NEGATIVE,
+    phase=2,
+    requires=EXEMPT_PATH,
+    uses=its_probe,
+    takes=2 * NS_PER_SECOND,
+    spends=True,
+)
+async def limited(run: CaseContext, policy: RateLimitPolicy) -> None:
+    """Whoever watches the target's health is never told that it asks too often.
+
+    Sends: the limit and a few more from one address; then every exempt path ten times from it, and a few more
+        of the limited requests
+    Passes when: no exempt path was limited, though everything else of that client was, before and after
+    Reading FAIL: the finding shows the exempt path that was answered with the limiter's rejection
+    Least evidence: ten requests of each exempt path by a client that was being limited
+    """
+    (account,) = await run.accounts(1)
+    source = run.source()
+    paths = exempt_paths(policy)
+
+    spend = exhaust(policy, _STILL)
 
     async def script(user: User) -> None:
         # All in one go: between two steps others may send, and the window may end.
-        for _ in range(policy.limit + _STILL):
-            await user.request(policy.probe)
+        await spend(user)
         user.tag = _EXEMPT
         for _ in range(_EACH):
             for path in paths:
@@ -51,22 +79,23 @@ async def drive_limited(lab: Lab) -> None:
         for _ in range(_STILL):
             await user.request(policy.probe)
 
-    lab.doing("using up the limit, then asking for health")
-    async with in_time(lab, policy):
-        await lab.run(lab.steps("limited", script, account=account, source=source))
+    run.doing("using up the limit, then asking for health")
+    async with in_time(run, policy):
+        await run.run(run.steps("limited", script, account=account, source=source))
 
 
-def judge_limited(evidence: Evidence) -> list[Finding]:
+@limited.judge
+def judge_limited(evidence: Evidence, policy: RateLimitPolicy) -> list[Finding]:
     """TC-NEG-009: no exempt path was limited while everything else of that client was."""
-    scene = scene_of(evidence)
+    context = context_of(evidence, policy)
     rows = rows_of(evidence, "limited")
     tags = tags_of(evidence, rows)
-    rejected = evidence.history.numbers("status")[rows] == scene.policy.status
-    limited = [int(np.count_nonzero(rejected[tags == tag])) for tag in ("", _AFTER)]
-    says = f"the client was rejected {limited[0]} times before and {limited[1]} times after it asked for exempt paths"
-    needed = _EACH * len(exempt_paths(evidence.target))
+    rejected = evidence.history.numbers("status")[rows] == context.policy.status
+    refused = [int(np.count_nonzero(rejected[tags == tag])) for tag in ("", _AFTER)]
+    says = f"the client was rejected {refused[0]} times before and {refused[1]} times after it asked for exempt paths"
+    needed = _EACH * len(exempt_paths(policy))
     findings = [
-        *judge_exempt(scene, rows[tags == _EXEMPT], needed=needed),
-        held("rl.limited_meanwhile", says, examined=min(limited)),
+        *judge_exempt(context, rows[tags == _EXEMPT], needed=needed),
+        held("rl.limited_meanwhile", says, examined=min(refused)),
     ]
     return delivered(evidence, findings)

@@ -2,73 +2,104 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import polars as pl
 
-from proofload.cases import metrics_and_audit as books
-from proofload.cases.context import Lab
-from proofload.cases.declared_limits import gateway_limit
+from proofload.cases.accounts import LOG_IN
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
+from proofload.cases.declared_limits import GATEWAY_LIMIT
 from proofload.cases.evidence_rows import delivered, rows_of
+from proofload.cases.metrics_and_audit import METRICS_PAGE, audited_event, counted, settle_metrics_and_audit
+from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
 from proofload.judge.audit import AuditEvidence, expect, judge_audit
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Finding, Outcome
+from proofload.plan.policies import AuditPolicy, MetricsPolicy, RateLimitPolicy
 from proofload.plan.target import Target
 
 _CLIENTS = 5
 _LOGINS = 6
 _READS = 30
-_SETTLES_NS = NS_PER_SECOND + NS_PER_SECOND // 10
 _EVENT = "login_succeeded"
 _AUDIT = ("audit.missing", "audit.wrong_user", "audit.wrong_ip")
 
 
-def missing(target: Target) -> str:
-    """Return why the target's books can't be compared with what it served, or nothing."""
-    if reason := books.missing_metrics(target) or books.missing_event(target, _EVENT):
-        return reason
-    if target.users is None or target.users.login is None:
-        return "the target declares no log-in (users.login)"
-    return "" if gateway_limit(target) else "the target declares no rate limit (policies.rate_limit)"
+@dataclass(frozen=True, slots=True)
+class RecordedService:
+    """A limit, a log-in, and the metrics and the log in which both leave traces."""
+
+    limit: RateLimitPolicy
+    login: str
+    metrics: MetricsPolicy
+    audit: AuditPolicy
 
 
-async def drive_served(lab: Lab) -> None:
-    """Log in and read, politely, beside a client that is rejected again and again; read metrics and log afterwards."""
-    policy = gateway_limit(lab.target)
-    users, audit = lab.target.users, lab.target.policies.audit
-    assert policy is not None
-    assert users is not None
-    assert users.login is not None
-    assert audit is not None
-    accounts = await lab.accounts(_CLIENTS + 1)
+def _recorded(target: Target) -> RecordedService | Missing:
+    found = (METRICS_PAGE & audited_event(_EVENT) & (GATEWAY_LIMIT & LOG_IN)).find(target)
+    if isinstance(found, Missing):
+        return found
+    (metrics, audit), (limit, login) = found
+    return RecordedService(limit, login, metrics, audit)
+
+
+RECORDED_SERVICE = Requirement(
+    "rate limit and log-in, a metrics page and an audit log with log-ins",
+    "policies.metrics.url, policies.audit.events.login_succeeded, policies.rate_limit, users.login",
+    _recorded,
+)
+
+
+@case(
+    "TC-NEG-010",
+    "Whoever is served is counted and on record",
+    Category.NEGATIVE,
+    Priority.NEGATIVE,
+    phase=5,
+    requires=RECORDED_SERVICE,
+    uses=lambda found: [found.limit.probe, found.login],
+    takes=lambda found: 5 * NS_PER_SECOND + found.audit.arrives_within,
+    spends=True,
+)
+async def served(run: CaseContext, found: RecordedService) -> None:
+    """That others are being rejected is no reason to lose a legitimate request from the metrics and the log.
+
+    Sends: log-ins and reads by five polite users, beside a client that goes far beyond its limit,
+        while no other case sends
+    Passes when: each answer is counted, and each log-in stands in the audit log with its user and address
+    Reading FAIL: the finding names the counter and what it lacks, or the log-in without an entry
+    Least evidence: 100 answers between the two readings, and 15 log-ins
+    """
+    policy = found.limit
+    accounts = await run.accounts(_CLIENTS + 1)
     polite = accounts[:_CLIENTS]
-    sources = lab.sources(_CLIENTS)
-    lab.note("names", [account.name for account in polite])
+    sources = run.sources(_CLIENTS)
+    run.note("names", [account.name for account in polite])
     reads = max(1, min(_READS, policy.limit // 2))
-    async with lab.silence():
-        lab.begin_audit()
-        await lab.read_services("before")
-        lab.doing("serving some while another is rejected")
+    async with run.exclusive():
+        run.readings.begin_audit()
+        await run.readings.services("before")
+        run.doing("serving some while another is rejected")
         beyond = policy.limit + policy.limit // 2 + 20
-        await lab.run(
-            lab.steps("rejected", policy.probe, beyond, account=accounts[-1], source=lab.source()),
-            lab.crowd("log in", users.login, _CLIENTS, _LOGINS, accounts=polite, sources=sources),
-            lab.crowd("read", policy.probe, _CLIENTS, reads, accounts=polite, sources=sources),
+        await run.run(
+            run.steps("rejected", policy.probe, beyond, account=accounts[-1], source=run.source()),
+            run.crowd("log in", found.login, _CLIENTS, _LOGINS, accounts=polite, sources=sources),
+            run.crowd("read", policy.probe, _CLIENTS, reads, accounts=polite, sources=sources),
         )
-        later_ns = max(_SETTLES_NS, audit.arrives_within)
-        await lab.wait_until_ns(lab.clock.now_ns() + later_ns, "the last counts and events to be written")
-        await lab.read_services("after")
-        await lab.read_log()
+        await settle_metrics_and_audit(run)
+        await run.readings.services("after")
+        await run.readings.audit()
 
 
-def judge_served(evidence: Evidence) -> list[Finding]:
+@served.judge
+def judge_served(evidence: Evidence, found: RecordedService) -> list[Finding]:
     """TC-NEG-010: each request that was served is counted, and each log-in is on record."""
-    return delivered(evidence, [*books.counted(evidence), *_on_record(evidence)])
+    return delivered(evidence, [*counted(evidence, found.metrics), *_on_record(evidence, found.audit)])
 
 
-def _on_record(evidence: Evidence) -> list[Finding]:
-    audit, users = evidence.target.policies.audit, evidence.target.users
-    assert audit is not None
-    assert users is not None
+def _on_record(evidence: Evidence, audit: AuditPolicy) -> list[Finding]:
     if "audit.error" in evidence.ledgers.facts:
         says = f"the audit log could not be read: {evidence.ledgers.facts['audit.error']}"
         return [Finding("audit.missing", Outcome.INCONCLUSIVE, says)]
@@ -80,7 +111,7 @@ def _on_record(evidence: Evidence) -> list[Finding]:
     known = {number: names[i % len(names)] for i, number in enumerate(numbers)} if names else {}
     expected = expect(evidence.history, rows, _EVENT, users=known, ip=True)
     read_ns = max((entry.read_ns for entry in evidence.ledgers.audit), default=evidence.anchor.monotonic_ns)
-    found = judge_audit(
+    findings = judge_audit(
         audit, evidence.ledgers, expected, AuditEvidence(read_ns, evidence.anchor), needed=_CLIENTS * _LOGINS // 2
     )
-    return [one for one in found if one.rule in _AUDIT]
+    return [one for one in findings if one.rule in _AUDIT]

@@ -6,12 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proofload.cases.accounts import Account
-from proofload.cases.addresses import has_many
-from proofload.cases.context import Lab
-from proofload.cases.declared_limits import gateway_limit, polite_count
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
+from proofload.cases.declared_limits import GATEWAY_LIMIT, allowance, is_bucket, its_probe, polite_count
 from proofload.cases.evidence_rows import delivered, rows_of, tags_of
+from proofload.cases.rate_limit.driving import exhaust
 from proofload.cases.rate_limit.judging import evasion
+from proofload.cases.rate_limit.keys import SEVERAL_ADDRESSES
 from proofload.cases.short_window import in_time
+from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
 from proofload.judge.rate_limit import RateLimitContext, judge_admission, judge_isolation
@@ -24,7 +27,6 @@ _EXACT_CLIENTS = 2
 _QUIET_CLIENTS = 3
 _SPOOFED = 20
 _WRONGFUL = "rl.wrongful_rejection"
-_BUCKETS = ("token_bucket", "gcra", "leaky_bucket")
 
 FORGED = (
     "X-Forwarded-For",
@@ -44,97 +46,147 @@ FORGED = (
 """Headers by which proxies and content networks tell whom they speak for: anybody can write them."""
 
 
-def missing(target: Target) -> str:
-    """Return why these cases can't be run on this target, or nothing."""
-    if gateway_limit(target) is None:
-        return "the target declares no rate limit (policies.rate_limit)"
-    return "" if has_many(target) else "this machine has one address only, so no client is sure to be fresh (sources)"
+FRESH_CLIENTS = GATEWAY_LIMIT.needing(SEVERAL_ADDRESSES)
+"""A limit, and clients of whom each is sure to have its whole allowance."""
 
 
-def limit_of(target: Target) -> RateLimitPolicy:
-    """Return the gateway's limit, which `missing` has seen to be there."""
-    policy = gateway_limit(target)
-    assert policy is not None
-    return policy
-
-
-def scene_of(evidence: Evidence) -> RateLimitContext:
-    """Return the scene for the judges of the gateway's limit."""
-    return RateLimitContext(limit_of(evidence.target), evidence.history, evidence.anchor)
+def context_of(evidence: Evidence, limit: RateLimitPolicy) -> RateLimitContext:
+    """Return the context for the judges of the limit."""
+    return RateLimitContext(limit, evidence.history, evidence.anchor)
 
 
 def at_once(policy: RateLimitPolicy) -> int:
     """Return how many requests a fresh client is owed without a pause between them."""
-    if policy.algorithm in _BUCKETS and policy.burst is not None:
+    if is_bucket(policy) and policy.burst is not None:
         return max(1, min(policy.limit, policy.burst))
     return policy.limit
 
 
-async def drive_under(lab: Lab) -> None:
-    """Send exactly what is allowed, one by one, all at once, and over several operations; never more."""
-    policy = limit_of(lab.target)
-    accounts = await lab.accounts(_EXACT_CLIENTS + 2)
+@case(
+    "TC-NEG-001",
+    "Traffic under the limit is never rejected",
+    Category.NEGATIVE,
+    Priority.NEGATIVE,
+    phase=2,
+    requires=FRESH_CLIENTS,
+    uses=its_probe,
+    takes=3 * NS_PER_SECOND,
+    spends=True,
+)
+async def under(run: CaseContext, policy: RateLimitPolicy) -> None:
+    """Whoever keeps to the limit never meets it, to the last request that is allowed.
+
+    Sends: exactly the allowed number of requests from several fresh addresses: one by one, all at once, and
+        over every operation of the probe's service that can be repeated
+    Passes when: none of them was rejected
+    Reading FAIL: the finding shows the rejected request and how few could count against its client by then
+    Least evidence: twice the limit, all of it sent
+    """
+    accounts = await run.accounts(_EXACT_CLIENTS + 2)
     count = at_once(policy)
-    lab.doing(f"sending exactly the {count} allowed requests from several clients")
-    names = _reads(lab.target, policy)
-    sources = lab.sources(_EXACT_CLIENTS)
-    async with in_time(lab, policy):
-        await lab.run(
-            lab.crowd("one by one", policy.probe, _EXACT_CLIENTS, count, accounts=accounts[:2], sources=sources),
-            lab.steps(
-                "mixed", _in_turn(names, polite_count(lab.target, count)), account=accounts[2], source=lab.source()
+    run.doing(f"sending exactly the {count} allowed requests from several clients")
+    names = _reads(run.target, policy)
+    sources = run.sources(_EXACT_CLIENTS)
+    async with in_time(run, policy):
+        await run.run(
+            run.crowd("one by one", policy.probe, _EXACT_CLIENTS, count, accounts=accounts[:2], sources=sources),
+            run.steps(
+                "mixed", _in_turn(names, polite_count(run.target, count)), account=accounts[2], source=run.source()
             ),
         )
-        await lab.run(lab.burst("at once", policy.probe, count, account=accounts[3], source=lab.source()))
+        await run.run(run.burst("at once", policy.probe, count, account=accounts[3], source=run.source()))
 
 
-def judge_under(evidence: Evidence) -> list[Finding]:
+@under.judge
+def judge_under(evidence: Evidence, policy: RateLimitPolicy) -> list[Finding]:
     """TC-NEG-001: none of these requests was rejected."""
-    scene = scene_of(evidence)
+    context = context_of(evidence, policy)
     rows = rows_of(evidence, "one by one", "mixed", "at once")
-    needed = 2 * at_once(scene.policy)
-    return delivered(evidence, _wrongful(scene, rows, needed))
+    needed = 2 * at_once(context.policy)
+    return delivered(evidence, _wrongful(context, rows, needed))
 
 
-async def drive_excess(lab: Lab) -> None:
-    """Let one client send twice what it may, and others a little, beside it and after it."""
-    policy = limit_of(lab.target)
-    accounts = await lab.accounts(_QUIET_CLIENTS + 1)
-    quiet, sources = accounts[1:], lab.sources(_QUIET_CLIENTS)
+@case(
+    "TC-NEG-002",
+    "One client's excess does not touch another",
+    Category.NEGATIVE,
+    Priority.NEGATIVE,
+    phase=2,
+    requires=FRESH_CLIENTS,
+    uses=its_probe,
+    takes=3 * NS_PER_SECOND,
+    spends=True,
+)
+async def excess(run: CaseContext, policy: RateLimitPolicy) -> None:
+    """The allowance belongs to the client: a greedy one takes nothing from a quiet one.
+
+    Sends: twice the limit from one address, and a quarter of it from each of three others, beside it and after
+        it
+    Passes when: the greedy client was limited and no request of the quiet ones was rejected
+    Reading FAIL: the finding names the quiet client, the rejected request, and how little it had sent
+    Least evidence: one client that surely used up its limit, and others that were served meanwhile
+    """
+    accounts = await run.accounts(_QUIET_CLIENTS + 1)
+    quiet, sources = accounts[1:], run.sources(_QUIET_CLIENTS)
     each = max(1, at_once(policy) // 4)
-    lab.doing("one client beyond its limit, others below theirs")
-    async with in_time(lab, policy):
-        await lab.run(
-            lab.steps("excess", policy.probe, 2 * policy.limit, account=accounts[0], source=lab.source()),
-            lab.crowd("quiet", policy.probe, _QUIET_CLIENTS, each, accounts=quiet, sources=sources),
+    run.doing("one client beyond its limit, others below theirs")
+    async with in_time(run, policy):
+        await run.run(
+            run.steps(
+                "excess",
+                policy.probe,
+                2 * max(policy.limit, allowance(policy)),
+                account=accounts[0],
+                source=run.source(),
+            ),
+            run.crowd("quiet", policy.probe, _QUIET_CLIENTS, each, accounts=quiet, sources=sources),
         )
-        await lab.run(lab.crowd("quiet after", policy.probe, _QUIET_CLIENTS, each, accounts=quiet, sources=sources))
+        await run.run(run.crowd("quiet after", policy.probe, _QUIET_CLIENTS, each, accounts=quiet, sources=sources))
 
 
-def judge_excess(evidence: Evidence) -> list[Finding]:
+@excess.judge
+def judge_excess(evidence: Evidence, policy: RateLimitPolicy) -> list[Finding]:
     """TC-NEG-002: whoever kept below the limit was served, though another had used up its own."""
-    scene = scene_of(evidence)
+    context = context_of(evidence, policy)
     quiet = rows_of(evidence, "quiet", "quiet after")
     findings = [
-        *judge_isolation(scene, rows_of(evidence, "excess", "quiet", "quiet after")),
-        *_wrongful(scene, quiet, 2 * _QUIET_CLIENTS),
+        *judge_isolation(context, rows_of(evidence, "excess", "quiet", "quiet after")),
+        *_wrongful(context, quiet, 2 * _QUIET_CLIENTS),
     ]
     return delivered(evidence, findings)
 
 
-async def drive_forged(lab: Lab) -> None:
-    """Use up an allowance and try every forwarding header; then spend in the name of a client that comes later."""
-    policy = limit_of(lab.target)
-    (account,) = await lab.accounts(1)
-    spender, victim = lab.source(), lab.source()
-    lab.doing(f"using up the limit, then forging {len(FORGED)} headers")
-    async with in_time(lab, policy):
-        await lab.run(lab.steps("forged", _forging(policy), account=account, source=spender))
-        await _spoof(lab, policy, account, str(victim))
-        await lab.run(lab.steps("victim", policy.probe, at_once(policy), account=account, source=victim))
+@case(
+    "TC-NEG-003",
+    "A forged X-Forwarded-For opens nothing",
+    Category.NEGATIVE,
+    Priority.NEGATIVE,
+    phase=2,
+    requires=FRESH_CLIENTS,
+    uses=its_probe,
+    takes=3 * NS_PER_SECOND,
+    spends=True,
+)
+async def forged(run: CaseContext, policy: RateLimitPolicy) -> None:
+    """Who a client is follows from its connection, never from what it says of itself.
+
+    Sends: the limit and three more from one address, then 13 kinds of forwarding headers from it, each with
+        four addresses; then requests from elsewhere in another client's name, and that client's own
+    Passes when: every forged request of the limited client was rejected, and the client whose name was used
+        still had its whole allowance
+    Reading FAIL: the finding names the header, and the request that it opened the way for
+    Least evidence: a client that surely used up its limit, and as many requests of the other as it is owed
+    """
+    (account,) = await run.accounts(1)
+    spender, victim = run.source(), run.source()
+    run.doing(f"using up the limit, then forging {len(FORGED)} headers")
+    async with in_time(run, policy):
+        await run.run(run.steps("forged", _forging(policy), account=account, source=spender))
+        await _spoof(run, policy, account, str(victim))
+        await run.run(run.steps("victim", policy.probe, at_once(policy), account=account, source=victim))
 
 
-async def _spoof(lab: Lab, policy: RateLimitPolicy, account: Account, victim: str) -> None:
+async def _spoof(run: CaseContext, policy: RateLimitPolicy, account: Account, victim: str) -> None:
     """Send requests from elsewhere that claim to be the victim's."""
 
     async def script(user: User) -> None:
@@ -144,26 +196,27 @@ async def _spoof(lab: Lab, policy: RateLimitPolicy, account: Account, victim: st
             named = FORGED[0] if i % 2 else header
             await user.request(policy.probe, headers={named: _told(named, victim)})
 
-    await lab.run(lab.steps("in its name", script, account=account, source=lab.source()))
+    await run.run(run.steps("in its name", script, account=account, source=run.source()))
 
 
-def judge_forged(evidence: Evidence) -> list[Finding]:
+@forged.judge
+def judge_forged(evidence: Evidence, policy: RateLimitPolicy) -> list[Finding]:
     """TC-NEG-003: no header opened an allowance, and none spent another client's."""
-    scene = scene_of(evidence)
+    context = context_of(evidence, policy)
     rows = rows_of(evidence, "forged")
     tags = tags_of(evidence, rows)
     findings: list[Finding] = []
     for header in FORGED:
-        findings += evasion(scene, rows[tags == header], rows[tags == ""], f"{header} header")
+        findings += evasion(context, rows[tags == header], rows[tags == ""], f"{header} header")
     if not findings:
         findings.append(Finding("rl.evasion", Outcome.INCONCLUSIVE, "no header was forged"))
     victim = rows_of(evidence, "victim")
-    return delivered(evidence, [*findings, *_wrongful(scene, victim, at_once(scene.policy))])
+    return delivered(evidence, [*findings, *_wrongful(context, victim, at_once(context.policy))])
 
 
-def _wrongful(scene: RateLimitContext, rows: NDArray[np.int64], needed: int) -> list[Finding]:
+def _wrongful(context: RateLimitContext, rows: NDArray[np.int64], needed: int) -> list[Finding]:
     """Return whether any of the rows was rejected though its client had not used up its limit."""
-    return [one for one in judge_admission(scene, rows, needed=needed) if one.rule == _WRONGFUL]
+    return [one for one in judge_admission(context, rows, needed=needed) if one.rule == _WRONGFUL]
 
 
 def _reads(target: Target, policy: RateLimitPolicy) -> list[str]:
@@ -189,10 +242,11 @@ def _forging(policy: RateLimitPolicy) -> Script:
     # An address of the documentation's range, our own machine, a list as proxies write it, and an IPv6 address.
     addresses = ("198.51.100.7", "127.0.0.1", "198.51.100.8, 203.0.113.9", "2001:db8::7")
 
+    spend = exhaust(policy, 3)
+
     async def script(user: User) -> None:
         # All in one go: between two steps others may send, and the window may end.
-        for _ in range(policy.limit + 3):
-            await user.request(policy.probe)
+        await spend(user)
         for header in FORGED:
             user.tag = header
             for address in addresses:

@@ -6,19 +6,26 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from proofload.cases.accounts import Account
-from proofload.cases.context import Lab
+from proofload.cases.accounts import LOG_IN, Account
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import gateway_limit
 from proofload.cases.evidence_rows import delivered
+from proofload.cases.reads import guarded
+from proofload.cases.requirement import Missing, Requirement
 from proofload.core.seeds import stream
+from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.audit.lines import judge_secrets
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Finding, Outcome, held
+from proofload.plan.operation import Operation
+from proofload.plan.policies import RateLimitPolicy
 from proofload.plan.target import Target
 from proofload.plan.workload import Script
 
@@ -29,48 +36,87 @@ _LEAST_ERRORS = 5
 _LOOK = "error handlers that repeat what they were given: validation errors, stack traces, debug pages"
 
 
-def missing(target: Target) -> str:
-    """Return why secrets can't be looked for, or nothing."""
-    if target.users is None or target.users.login is None:
-        return "the target declares no log-in (users.login), so no password and no token is ever sent"
-    return ""
+@dataclass(frozen=True, slots=True)
+class SecretSources:
+    """Where secrets are handed to the target: the log-in, a read that needs a token, and the limit's probe."""
+
+    login: str
+    denied: str | None
+    limit: RateLimitPolicy | None
+
+    def operations(self) -> list[str]:
+        """Return what is called."""
+        limited = self.limit.probe if self.limit is not None else None
+        return [one for one in (self.login, self.denied, limited) if one is not None]
 
 
-async def drive_errors(lab: Lab) -> None:
-    """Bring about errors with passwords and tokens in the request: refused, malformed, unauthorised, limited."""
-    (account,) = await lab.accounts(1)
-    users = lab.target.users
-    assert users is not None
-    assert users.login is not None
-    canary = f"Canary1!{stream(lab.seed, 'negative canary').getrandbits(64):016x}"
+def _sources(target: Target) -> SecretSources | Missing:
+    login = LOG_IN.find(target)
+    return login if isinstance(login, Missing) else SecretSources(login, guarded(target), gateway_limit(target))
+
+
+SECRETS = Requirement(LOG_IN.name, LOG_IN.declare, _sources)
+
+
+@case(
+    "TC-NEG-008",
+    "No secret in the audit log or in an error",
+    Category.NEGATIVE,
+    Priority.NEGATIVE,
+    phase=5,
+    requires=SECRETS,
+    uses=SecretSources.operations,
+    takes=3 * NS_PER_SECOND,
+    spends=True,
+)
+async def errors(run: CaseContext, found: SecretSources) -> None:
+    """What a client confides to the target is told to nobody, least of all when something goes wrong.
+
+    Sends: log-ins with wrong passwords and malformed bodies, worthless tokens, and requests beyond the limit
+        with a good token; each holds a secret that can be looked for
+    Passes when: no line of the audit log and no error's body holds a password or a token, plain or encoded
+    Reading FAIL: the finding names the line, or the row of the answer; the secret itself is never shown
+    Least evidence: five errors with their bodies, and five lines of the log where one is declared
+    """
+    (account,) = await run.accounts(1)
+    canary = f"Canary1!{stream(run.seed, 'negative canary').getrandbits(64):016x}"
     password, token = f"{canary}-password", f"{canary}-token"
-    lab.note("canaries", [password, token])
+    run.note("canaries", [password, token])
     # The real ones are no business of the bundle: their digests are enough to know them by.
-    lab.note("digests", [digest(one) for one in (account.password, account.token) if one])
-    lab.begin_audit()
-    lab.doing("bringing about errors that a careless server would quote")
+    run.note("digests", [digest(one) for one in (account.password, account.token) if one])
+    run.readings.begin_audit()
+    run.doing("bringing about errors that a careless server would quote")
     wrong = Account(account.name, password, None)
-    source = lab.source()
-    await lab.run(lab.steps("wrong password", _quietly(users.login), 3, account=wrong, source=source))
-    await lab.run(lab.steps("malformed", _malformed(lab.target, account.name, password), account=wrong, source=source))
-    guarded = next((one for _, one in sorted(lab.target.operations.items()) if one.auth == "bearer"), None)
-    if guarded is not None:
-        await lab.run(lab.steps("worthless token", _bearing(guarded.path, guarded.name, token), source=source))
-    await lab.run(lab.steps("log in", _quietly(users.login), account=account, source=source))
-    policy = gateway_limit(lab.target)
+    source = run.source()
+    await run.run(run.steps("wrong password", _quietly(found.login), 3, account=wrong, source=source))
+    await run.run(
+        run.steps(
+            "malformed",
+            _malformed(run.target.operations[found.login], account.name, password),
+            account=wrong,
+            source=source,
+        )
+    )
+    name = found.denied
+    if name is not None:
+        path = run.target.operations[name].path
+        await run.run(run.steps("worthless token", _bearing(path, name, token), source=source))
+    await run.run(run.steps("log in", _quietly(found.login), account=account, source=source))
+    policy = found.limit
     if policy is not None:
         count = policy.limit + _BEYOND
-        lab.doing("going beyond the limit with a good token")
-        await lab.run(
-            lab.steps("limited", _quietly(policy.probe), count, account=account, source=lab.source()),
+        run.doing("going beyond the limit with a good token")
+        await run.run(
+            run.steps("limited", _quietly(policy.probe), count, account=account, source=run.source()),
         )
-    audit = lab.target.policies.audit
+    audit = run.target.policies.audit
     if audit is not None:
-        await lab.wait_until_ns(lab.clock.now_ns() + audit.arrives_within, "the last events to reach the audit log")
-        await lab.read_log()
+        await run.wait_until_ns(run.clock.now_ns() + audit.arrives_within, "the last events to reach the audit log")
+        await run.readings.audit()
 
 
-def judge_kept_secret(evidence: Evidence) -> list[Finding]:
+@errors.judge
+def judge_kept_secret(evidence: Evidence, _found: SecretSources) -> list[Finding]:
     """TC-NEG-008: none of the secrets that were sent stands in a line of the log or in an error's body."""
     canaries = list(evidence.facts.get("canaries", ()))
     digests = frozenset(evidence.facts.get("digests", ()))
@@ -135,10 +181,8 @@ def _quietly(operation: str) -> Script:
     return script
 
 
-def _malformed(target: Target, name: str, password: str) -> Script:
+def _malformed(login: Operation, name: str, password: str) -> Script:
     """Return a script of log-ins that can't be read, or not be accepted, each with the password in it."""
-    assert target.users is not None
-    login = target.operations[str(target.users.login)]
     filled = json.dumps(login.json_body).replace("${user.name}", name).replace("${user.password}", password)
     body = json.loads(filled)
     variants = [

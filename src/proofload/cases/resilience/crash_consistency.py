@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from proofload.cases.accounts import Account
-from proofload.cases.case import Case, Category, Priority
-from proofload.cases.context import Lab
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import polite_count
 from proofload.cases.evidence_rows import delivered, rows_of, steps_of
+from proofload.cases.fault_control import can_break
+from proofload.cases.isolation import service_of
+from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import Answer, User
 from proofload.judge.evidence import Evidence
@@ -24,78 +28,113 @@ _MOST_USERS = 4
 """Each is cut off once: fewer than the failures that open a circuit, which would hide the books."""
 _RUN_UP_NS = NS_PER_SECOND // 2
 _DEAD_NS = 15 * NS_PER_SECOND
-_KILLS = frozenset({"supervised", "docker"})
 
 
-def missing(target: Target) -> str:
-    """Return why no order can be cut off, or nothing."""
+@dataclass(frozen=True, slots=True)
+class MortalOrders:
+    """What is promised of orders, and their service, which can be killed."""
+
+    orders: OrdersPolicy
+    service: str
+
+
+def _mortal(target: Target) -> MortalOrders | Missing:
     policy = target.policies.orders
     if policy is None:
-        return "the target promises nothing of orders and payments (policies.orders)"
-    name = target.operations[policy.order].service
-    fault = target.faults.get(name) if name else None
-    if name is None or fault is None or fault.driver not in _KILLS:
-        return f"the service of {policy.order} can't be killed (faults: supervised or docker)"
-    service = target.services.get(name)
-    return "" if service and service.health else f"nothing shows that {name} is gone (services.{name}.health)"
+        return Missing("the target promises nothing of orders and payments (policies.orders)")
+    name = service_of(target, policy.order)
+    if name is None or not can_break(target, name, "kill"):
+        return Missing(
+            f"the service of {policy.order} can't be killed, and seen to be (faults: supervised or docker, and "
+            "services.NAME.health)"
+        )
+    return MortalOrders(policy, name)
 
 
-async def drive(lab: Lab) -> None:
-    """Let a few users buy, kill the service while they do, twice; then read books and balances until all is settled."""
-    policy, service = _policy(lab.target), _service(lab.target)
-    users = _users(lab.target)
+MORTAL_ORDERS = Requirement(
+    "orders whose service can be killed",
+    "policies.orders, faults (supervised or docker), services.<name>.health",
+    _mortal,
+)
+
+
+@case(
+    "TC-RES-004",
+    "No half orders",
+    Category.RESILIENCE,
+    Priority.HIGH,
+    phase=6,
+    requires=MORTAL_ORDERS,
+    uses=lambda found: (found.orders.deposit, found.orders.balance),
+    breaks=lambda found: (found.service,),
+    takes=lambda found: 12 * NS_PER_SECOND + found.orders.settles_within // 2,
+)
+async def crash(run: CaseContext, found: MortalOrders) -> None:
+    """An order and its payment both stand or neither does, whatever dies in between.
+
+    Sends: a few users buy one thing after the other while the service is killed, on a lease and seen by a
+        probe, twice; then their orders and balances, until nothing is pending
+    Passes when: each balance is what was paid in less what the orders that stand cost, and every acknowledged
+        order is in the books
+    Reading FAIL: the finding names the user whose money is gone without an order, or whose order was never paid
+    Least evidence: two orders under way at the moment of each kill
+    """
+    policy, service = found.orders, found.service
+    users = _users(run.target, service)
     buyers: dict[str, list[Account]] = {}
     for number in range(1, _ROUNDS + 1):
         # A killed service leaves its users locked for a while: new ones for every round.
-        accounts = list(await lab.accounts(users))
+        accounts = list(await run.accounts(users))
         buyers[f"round {number}"] = accounts
-        await _pay_in(lab, policy, number, accounts)
-        async with lab.turn():
-            await _buy_until_killed(lab, policy, service, number, accounts)
-    until_ns = lab.clock.now_ns() + policy.settles_within
+        await _pay_in(run, policy, number, accounts)
+        async with run.turn():
+            await _buy_until_killed(run, policy, service, number, accounts)
+    until_ns = run.clock.now_ns() + policy.settles_within
     watch, pending = 0, True
-    while pending and lab.clock.now_ns() < until_ns:
+    while pending and run.clock.now_ns() < until_ns:
         watch += 1
-        lab.doing("reading the books until nothing is pending", until_ns)
-        answers = [await _read(lab, policy, watch, step, accounts) for step, accounts in buyers.items()]
+        run.doing("reading the books until nothing is pending", until_ns)
+        answers = [await _read(run, policy, watch, step, accounts) for step, accounts in buyers.items()]
         pending = not all(_settled(policy, answer) for some in answers for answer in some)
         if pending:
-            await lab.wait_until_ns(lab.clock.now_ns() + NS_PER_SECOND, "orders to be settled")
-    lab.note("watch", watch)
+            await run.wait_until_ns(run.clock.now_ns() + NS_PER_SECOND, "orders to be settled")
+    run.note("watch", watch)
 
 
-async def _buy_until_killed(lab: Lab, policy: OrdersPolicy, service: str, number: int, accounts: list[Account]) -> None:
-    buying = asyncio.create_task(_buy(lab, policy, number, accounts))
+async def _buy_until_killed(
+    run: CaseContext, policy: OrdersPolicy, service: str, number: int, accounts: list[Account]
+) -> None:
+    buying = asyncio.create_task(_buy(run, policy, number, accounts))
     try:
-        await lab.clock.sleep_until_ns(lab.clock.now_ns() + _RUN_UP_NS)
-        async with lab.fault(service, "kill", _DEAD_NS):
+        await run.clock.sleep_until_ns(run.clock.now_ns() + _RUN_UP_NS)
+        async with run.fault(service, "kill", _DEAD_NS):
             await buying
     finally:
         buying.cancel()
 
 
-async def _pay_in(lab: Lab, policy: OrdersPolicy, number: int, accounts: list[Account]) -> None:
+async def _pay_in(run: CaseContext, policy: OrdersPolicy, number: int, accounts: list[Account]) -> None:
     async def script(user: User) -> None:
-        for _ in range(polite_count(lab.target, _DEPOSITS)):
+        for _ in range(polite_count(run.target, _DEPOSITS)):
             await user.request(policy.deposit, keep_body=True)
 
-    lab.doing("giving test users money")
+    run.doing("giving test users money")
     step = f"deposits, round {number}"
-    await lab.run(lab.crowd(step, script, len(accounts), 1, accounts=accounts, sources=lab.sources(len(accounts))))
+    await run.run(run.crowd(step, script, len(accounts), 1, accounts=accounts, sources=run.sources(len(accounts))))
 
 
-async def _buy(lab: Lab, policy: OrdersPolicy, number: int, accounts: list[Account]) -> None:
+async def _buy(run: CaseContext, policy: OrdersPolicy, number: int, accounts: list[Account]) -> None:
     async def script(user: User) -> None:
-        for _ in range(polite_count(lab.target, _ORDERS)):
+        for _ in range(polite_count(run.target, _ORDERS)):
             if not (await user.request(policy.order, keep_body=True)).ok:
                 return
 
-    lab.doing("buying, until the service dies")
+    run.doing("buying, until the service dies")
     step = f"orders, round {number}"
-    await lab.run(lab.crowd(step, script, len(accounts), 1, accounts=accounts, sources=lab.sources(len(accounts))))
+    await run.run(run.crowd(step, script, len(accounts), 1, accounts=accounts, sources=run.sources(len(accounts))))
 
 
-async def _read(lab: Lab, policy: OrdersPolicy, watch: int, step: str, accounts: list[Account]) -> list[Answer]:
+async def _read(run: CaseContext, policy: OrdersPolicy, watch: int, step: str, accounts: list[Account]) -> list[Answer]:
     answers: list[Answer] = []
 
     async def script(user: User) -> None:
@@ -103,7 +142,7 @@ async def _read(lab: Lab, policy: OrdersPolicy, watch: int, step: str, accounts:
         await user.request(policy.balance, keep_body=True)
 
     name = f"books {watch}, {step}"
-    await lab.run(lab.crowd(name, script, len(accounts), 1, accounts=accounts, sources=lab.sources(len(accounts))))
+    await run.run(run.crowd(name, script, len(accounts), 1, accounts=accounts, sources=run.sources(len(accounts))))
     return answers
 
 
@@ -112,9 +151,10 @@ def _settled(policy: OrdersPolicy, answer: Answer) -> bool:
     return answer.ok and not any(f'"{status}"' in answer.text for status in policy.pending)
 
 
-def judge(evidence: Evidence) -> list[Finding]:
+@crash.judge
+def judge_crash(evidence: Evidence, found: MortalOrders) -> list[Finding]:
     """TC-RES-004: once all is settled, each balance is what was paid in less what the orders that stand cost."""
-    policy, service = _policy(evidence.target), _service(evidence.target)
+    policy, service = found.orders, found.service
     ours = [span for span in spans(evidence.edges) if span.service == service]
     findings: list[Finding] = []
     for number in range(1, _ROUNDS + 1):
@@ -153,46 +193,6 @@ def _by_place(evidence: Evidence, step: str) -> list[list[int]]:
     return [by_user[user] for user in sorted(by_user)]
 
 
-def _users(target: Target) -> int:
-    service = _service(target)
+def _users(target: Target, service: str) -> int:
     failures = [one.failures for one in target.policies.circuit_breaker if one.service == service]
     return max(1, min([_MOST_USERS, *(count - 1 for count in failures)]))
-
-
-def _policy(target: Target) -> OrdersPolicy:
-    policy = target.policies.orders
-    assert policy is not None
-    return policy
-
-
-def _service(target: Target) -> str:
-    service = target.operations[_policy(target).order].service
-    assert service is not None
-    return service
-
-
-CASES = (
-    Case(
-        id="TC-RES-004",
-        title="No half orders",
-        category=Category.RESILIENCE,
-        priority=Priority.HIGH,
-        phase=6,
-        purpose="An order and its payment both stand or neither does, whatever dies in between.",
-        sends="a few users buy one thing after the other while the service is killed, on a lease and seen by a probe, "
-        "twice; then their orders and balances, until nothing is pending",
-        passes_when="each balance is what was paid in less what the orders that stand cost, and every acknowledged "
-        "order is in the books",
-        read_fail="the finding names the user whose money is gone without an order, or whose order was never paid",
-        least_evidence="two orders under way at the moment of each kill",
-        needs=("policies.orders", "faults (supervised or docker)", "services.<name>.health"),
-        missing=missing,
-        expected_ns=lambda target: (
-            12 * NS_PER_SECOND + (target.policies.orders.settles_within // 2 if target.policies.orders else 0)
-        ),
-        drive=drive,
-        judge=judge,
-        uses=frozenset({"service:user"}),
-        disturbs=frozenset({"service:order"}),
-    ),
-)

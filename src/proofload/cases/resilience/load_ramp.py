@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proofload.cases.accounts import Account
-from proofload.cases.context import Lab
+from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import gateway_limit
 from proofload.core.errors import TargetError
 from proofload.core.units import NS_PER_SECOND
@@ -35,7 +35,7 @@ _MOST_CLIENTS = 1_000
 class Load:
     """What a case offers of one operation: clients of their own addresses, accounts that take turns."""
 
-    lab: Lab
+    run: CaseContext
     policy: OverloadPolicy
     accounts: list[Account] = field(default_factory=list)
     held: list[dict[str, Any]] = field(default_factory=list)
@@ -43,19 +43,19 @@ class Load:
 
     async def hold(self, name: str, rate: int, for_ns: int, *beside: ConstantRate) -> Step:
         """Offer `rate` a second for a while, and return what came of it."""
-        lab = self.lab
+        run = self.run
         await self.prepare(rate)
-        lab.doing(f"offering {rate} {self.policy.operation} a second")
-        await lab.run(self.arrivals(name, rate, for_ns), *beside)
-        return step_of(self.policy, lab.history(), lab.step(name), for_ns)
+        run.doing(f"offering {rate} {self.policy.operation} a second")
+        await run.run(self.arrivals(name, rate, for_ns), *beside)
+        return step_of(self.policy, run.history(), run.step(name), for_ns)
 
     async def prepare(self, rate: int) -> None:
         """See to it that there are accounts enough for so many requests a second."""
-        wanted = accounts_needed(self.lab.target, self.policy, rate)
+        wanted = accounts_needed(self.run.target, self.policy, rate)
         while len(self.accounts) < wanted:
             # A few at a time: others who want accounts, or silence, come in between.
             try:
-                self.accounts += await self.lab.accounts(min(10, wanted - len(self.accounts)))
+                self.accounts += await self.run.accounts(min(10, wanted - len(self.accounts)))
             except TargetError:
                 # The load may just have killed what makes accounts: go on with those there are, and see.
                 if not self.accounts:
@@ -64,13 +64,13 @@ class Load:
 
     def arrivals(self, name: str, rate: int, for_ns: int, start_after_ns: int = 0) -> ConstantRate:
         """Return an open load of the operation, by clients that take turns."""
-        lab, many = self.lab, math.ceil(rate * for_ns / NS_PER_SECOND)
-        clients = min(_MOST_CLIENTS, max(math.ceil(rate * _WAIT_S), _polite(lab.target, many)))
+        run, many = self.run, math.ceil(rate * for_ns / NS_PER_SECOND)
+        clients = min(_MOST_CLIENTS, max(math.ceil(rate * _WAIT_S), _polite(run.target, many)))
         most = max(clients, min(_MOST_CLIENTS, many))
-        sources = lab.target.sources or lab.sources(most)
+        sources = run.target.sources or run.sources(most)
         self.held.append({"name": name, "for_ns": for_ns, "rate": rate, "wanted": clients, "had": len(sources)})
         return ConstantRate(
-            name=lab.step(name),
+            name=run.step(name),
             run=self.policy.operation,
             rate=rate,
             for_ns=for_ns,
@@ -84,11 +84,11 @@ class Load:
     def health(self, name: str, for_ns: int) -> ConstantRate:
         """Return a few health checks a second, each by whoever is free, so that a slow one holds up no other."""
         return ConstantRate(
-            name=self.lab.step(name),
+            name=self.run.step(name),
             run=self.policy.health,
             rate=HEALTH_PER_SECOND,
             for_ns=for_ns,
-            sources=tuple(self.lab.target.sources or self.lab.sources(1)),
+            sources=tuple(self.run.target.sources or self.run.sources(1)),
             max_users=100,
             warm_users=1,
         )

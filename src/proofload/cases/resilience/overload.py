@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from proofload.cases.case import Case, Category, Priority
-from proofload.cases.context import QUIET, Lab
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import gateway_limit
 from proofload.cases.evidence_rows import rows_of
+from proofload.cases.isolation import UNKNOWN_SERVICE, service_of
+from proofload.cases.requirement import Missing, Requirement
 from proofload.cases.resilience.load_ramp import (
     AFTER,
     BASELINE,
@@ -49,15 +51,45 @@ _ACCUSING = DeliveryBounds(send_lag_p99_ns=NS_PER_SECOND // 10)
 """A machine on which we are later than this may be what makes the target slow, too."""
 
 
-def missing(target: Target) -> str:
-    """Return why the target can't be overloaded, or nothing."""
-    return "" if target.policies.overload else "the target declares no behaviour beyond capacity (policies.overload)"
+def _overloaded(target: Target) -> tuple[OverloadPolicy, tuple[str, ...]] | Missing:
+    """Return what is promised, and the service that will have more than it can carry."""
+    policy = target.policies.overload
+    if policy is None:
+        return Missing("the target declares no behaviour beyond capacity (policies.overload)")
+    service = service_of(target, policy.operation)
+    return policy, (service or UNKNOWN_SERVICE,)
 
 
-async def drive_overload(lab: Lab) -> None:
-    """Find the capacity by steps, offer twice as much with health checks beside it, and go back to the baseline."""
-    policy = _policy(lab.target)
-    load = Load(lab, policy)
+OVERLOADED = Requirement("behaviour beyond capacity", "policies.overload", _overloaded)
+
+
+@case(
+    "TC-RES-001",
+    "Graceful degradation",
+    Category.RESILIENCE,
+    Priority.HIGH,
+    phase=6,
+    requires=OVERLOADED,
+    uses=lambda found: (found[0].operation,),
+    breaks=lambda found: found[1],
+    takes=lambda found: 8 * NS_PER_SECOND + 5 * STEP_NS + BEYOND_NS + found[0].recovers_within + WATCHED_NS,
+    saturates=True,
+    spends=True,
+)
+async def overload(run: CaseContext, found: tuple[OverloadPolicy, tuple[str, ...]]) -> None:
+    """Beyond its capacity the target refuses what it can't do, quickly, and is itself again afterwards.
+
+    Sends: an open load of the declared operation that climbs from `starts_at` by half of itself, until the
+        answers no longer keep up; then about twice what was carried, with ten health checks a second beside it;
+        then `starts_at` again. Every client has its own address, accounts take turns
+    Passes when: nothing crashed, health stayed answerable, goodput kept its declared share, what failed was
+        refused quickly with a declared status, waits stayed bounded, and latency and errors came back to the
+        baseline in the declared time
+    Reading FAIL: the finding names what broke first, with the loads offered and the good answers that came
+    Least evidence: a load that surely was not carried, and one well beyond it that our own side could deliver
+    """
+    policy, _ = found
+    load = Load(run, policy)
     await load.hold(BASELINE, policy.starts_at, STEP_NS, load.health(f"{HEALTH} at ease", STEP_NS))
     rate = policy.starts_at
     for attempt in range(_TRIES):
@@ -67,38 +99,39 @@ async def drive_overload(lab: Lab) -> None:
         peak = max(_goodput(load, one) for one in load.held if str(one["name"]).startswith(RAMP))
         beyond = round(max(_TIMES * peak, _BEYOND_FAILING * rate))
         carried = await _exceed(load, beyond, attempt)
-        lab.note("attempt", attempt)
+        run.note("attempt", attempt)
         if not carried:
             break
-    lab.note("held", load.held)
+    run.note("held", load.held)
 
 
 async def _exceed(load: Load, rate: int, attempt: int) -> bool:
     """Overload, and go back to the baseline without a pause; return whether all of it was carried after all."""
-    lab, policy = load.lab, load.policy
+    run, policy = load.run, load.policy
     await load.prepare(rate)
-    lab.doing(f"offering {rate} {policy.operation} a second, about twice what is carried, and then little again")
+    run.doing(f"offering {rate} {policy.operation} a second, about twice what is carried, and then little again")
     name, for_after_ns = _numbered(BEYOND, attempt), policy.recovers_within + WATCHED_NS
-    await lab.run(
+    await run.run(
         load.arrivals(name, rate, BEYOND_NS),
         load.arrivals(_numbered(AFTER, attempt), policy.starts_at, for_after_ns, start_after_ns=BEYOND_NS),
         load.health(_numbered(HEALTH, attempt), BEYOND_NS),
     )
-    return step_of(policy, lab.history(), lab.step(name), BEYOND_NS).carried is True
+    return step_of(policy, run.history(), run.step(name), BEYOND_NS).carried is True
 
 
 def _goodput(load: Load, held: Mapping[str, Any]) -> float:
-    lab = load.lab
-    return step_of(load.policy, lab.history(), lab.step(held["name"]), held["for_ns"]).goodput.mean
+    run = load.run
+    return step_of(load.policy, run.history(), run.step(held["name"]), held["for_ns"]).goodput.mean
 
 
 def _numbered(name: str, attempt: int) -> str:
     return name if attempt == 0 else f"{name} {attempt + 1}"
 
 
-def judge(evidence: Evidence) -> list[Finding]:
+@overload.judge
+def judge_overloaded(evidence: Evidence, found: tuple[OverloadPolicy, tuple[str, ...]]) -> list[Finding]:
     """TC-RES-001: beyond capacity the target refuses what it can't do, quickly, and is itself again afterwards."""
-    policy = _policy(evidence.target)
+    policy, _ = found
     history = evidence.history
     delivered = [one for one in judge_delivery(history, bounds=_BOUNDS) if one.rule != "delivery.answered"]
     capacity = find_capacity(
@@ -169,43 +202,3 @@ def _limited(evidence: Evidence) -> list[Finding]:
         f"{worst['had']} declared (sources), so the capacity behind the limit can't be seen"
     )
     return [Finding("delivery.limited", Outcome.INCONCLUSIVE, says, len(evidence.history))]
-
-
-def _policy(target: Target) -> OverloadPolicy:
-    policy = target.policies.overload
-    assert policy is not None
-    return policy
-
-
-def expected_ns(target: Target) -> int:
-    """Return how long it takes, about: the accounts, four steps, the overload, the way back."""
-    policy = target.policies.overload
-    back_ns = policy.recovers_within if policy else 0
-    return 8 * NS_PER_SECOND + 5 * STEP_NS + BEYOND_NS + back_ns + WATCHED_NS
-
-
-CASES = (
-    Case(
-        id="TC-RES-001",
-        title="Graceful degradation",
-        category=Category.RESILIENCE,
-        priority=Priority.HIGH,
-        phase=6,
-        purpose="Beyond its capacity the target refuses what it can't do, quickly, and is itself again afterwards.",
-        sends="an open load of the declared operation that climbs from `starts_at` by half of itself, until the "
-        "answers no longer keep up; then about twice what was carried, with ten health checks a second beside it; then "
-        "`starts_at` again. Every client has its own address, accounts take turns",
-        passes_when="nothing crashed, health stayed answerable, goodput kept its declared share, what failed was "
-        "refused quickly with a declared status, waits stayed bounded, and latency and errors came back to the "
-        "baseline in the declared time",
-        read_fail="the finding names what broke first, with the loads offered and the good answers that came",
-        least_evidence="a load that surely was not carried, and one well beyond it that our own side could deliver",
-        needs=("policies.overload",),
-        missing=missing,
-        expected_ns=expected_ns,
-        drive=drive_overload,
-        judge=judge,
-        uses=frozenset({"service:user"}),
-        disturbs=frozenset({"service:user", QUIET}),
-    ),
-)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 import polars as pl
 
 from proofload.cases.accounts import Account
-from proofload.cases.case import Case, Category, Priority
-from proofload.cases.context import Lab
+from proofload.cases.case import Category, Priority, case
+from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import polite_count
 from proofload.cases.evidence_rows import delivered, rows_of, steps_of
+from proofload.cases.requirement import Missing, Requirement
+from proofload.cases.target_readings import GATEWAY
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
@@ -40,69 +43,109 @@ _AT_ONCE = 60
 _CLOSES_NS = NS_PER_SECOND
 _LABELS = ("before", "after 1", "after 2")
 _DEPOSITS, _READS = 6, 24
-GATEWAY = "gateway"
 
 
-def missing_files(target: Target) -> str:
-    """Return why open files and connections can't be watched, or nothing."""
-    policy = target.policies.metrics
+@dataclass(frozen=True, slots=True)
+class FileGauges:
+    """The gauge of open files, and the reads that open some."""
+
+    metrics: MetricsPolicy
+    gauge: str
+    reads: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """The gauges of memory and CPU, the reads that press, and the balances in which nothing may be lost."""
+
+    metrics: MetricsPolicy
+    memory: str
+    cpu: str
+    reads: Sequence[str]
+    orders: OrdersPolicy
+
+
+def _files(target: Target) -> FileGauges | Missing:
+    policy, found = target.policies.metrics, _reads(target)
     if policy is None or policy.open_files is None:
-        return "the target declares no gauge of open files or connections (policies.metrics.open_files)"
-    return "" if _reads(target) else "the target declares no operation that can be repeated without effect"
+        return Missing("the target declares no gauge of open files or connections (policies.metrics.open_files)")
+    return FileGauges(policy, policy.open_files, found) if found else _NO_READ
 
 
-def missing_pressure(target: Target) -> str:
-    """Return why memory, CPU and data can't be watched, or nothing."""
-    policy = target.policies.metrics
+def _pressed(target: Target) -> Gauges | Missing:
+    policy, orders, found = target.policies.metrics, target.policies.orders, _reads(target)
     if policy is None or policy.memory is None or policy.cpu is None:
-        return "the target declares no gauges of memory and CPU (policies.metrics.memory, .cpu)"
-    if target.policies.orders is None:
-        return "the target declares no balance with which to see that nothing was lost (policies.orders)"
-    return "" if _reads(target) else "the target declares no operation that can be repeated without effect"
+        return Missing("the target declares no gauges of memory and CPU (policies.metrics.memory, .cpu)")
+    if orders is None:
+        return Missing("the target declares no balance with which to see that nothing was lost (policies.orders)")
+    return Gauges(policy, policy.memory, policy.cpu, found, orders) if found else _NO_READ
 
 
-async def drive_files(lab: Lab) -> None:
-    """Fill the pools, then open and close many connections twice alike, and read the gauges before and after each."""
-    accounts = await lab.accounts(_CLIENTS)
-    reads = _reads(lab.target)
-    async with lab.silence():
-        lab.doing("filling every pool once")
-        await _burst(lab, "warm", accounts, reads)
-        await _rounds(lab, "warm", accounts, reads, _WARM)
-        await _closed(lab, _LABELS[0])
+_NO_READ = Missing("the target declares no operation that can be repeated without effect")
+FILE_GAUGES = Requirement("gauge of open files", "policies.metrics.open_files", _files)
+GAUGES = Requirement(
+    "gauges of memory and CPU, and orders", "policies.metrics.memory, policies.metrics.cpu, policies.orders", _pressed
+)
+
+
+@case(
+    "TC-RES-002",
+    "Connections are returned",
+    Category.RESILIENCE,
+    Priority.MEDIUM,
+    phase=6,
+    requires=FILE_GAUGES,
+    uses=lambda found: found.reads,
+    takes=8 * NS_PER_SECOND,
+)
+async def files(run: CaseContext, found: FileGauges) -> None:
+    """What is opened for a request is closed after it, and a pool that is used up breaks nobody's request.
+
+    Sends: 12 clients who come and go, served and denied, and 60 reads at once, while no other case sends,
+        between two readings of the gauge of open files
+    Passes when: the gauge of each service is back where it was, and every read was served or refused as
+        declared
+    Reading FAIL: the finding names the service whose open files grow with its requests
+    Least evidence: 100 requests that reached a service in each of two equal rounds
+    """
+    accounts = await run.accounts(_CLIENTS)
+    reads = found.reads
+    async with run.exclusive():
+        run.doing("filling every pool once")
+        await _burst(run, "warm", accounts, reads)
+        await _rounds(run, "warm", accounts, reads, _WARM)
+        await _closed(run, _LABELS[0])
         for number in (1, 2):
-            lab.doing("opening and closing connections")
-            await _rounds(lab, f"load {number}", accounts, reads, polite_count(lab.target, _EACH))
-            await _rounds(lab, f"denied {number}", (), reads, _LOST)
-            await _closed(lab, _LABELS[number])
+            run.doing("opening and closing connections")
+            await _rounds(run, f"load {number}", accounts, reads, polite_count(run.target, _EACH))
+            await _rounds(run, f"denied {number}", (), reads, _LOST)
+            await _closed(run, _LABELS[number])
 
 
-async def _closed(lab: Lab, label: str) -> None:
+async def _closed(run: CaseContext, label: str) -> None:
     """Read the gauges once connections had time to close; what leaks is there for good."""
-    await lab.wait_until_ns(lab.clock.now_ns() + _CLOSES_NS, "connections to close")
-    await lab.read_services(label)
+    await run.wait_until_ns(run.clock.now_ns() + _CLOSES_NS, "connections to close")
+    await run.readings.services(label)
 
 
-async def _rounds(lab: Lab, step: str, accounts: Sequence[Account], reads: Sequence[str], each: int) -> None:
+async def _rounds(run: CaseContext, step: str, accounts: Sequence[Account], reads: Sequence[str], each: int) -> None:
     for name in reads:
-        run: str | Script = name if accounts else _without_token(lab.target.operations[name].path, name)
-        sources = lab.sources(_CLIENTS)
-        await lab.run(lab.crowd(f"{step} {name}", run, _CLIENTS, each, accounts=accounts, sources=sources))
+        script: str | Script = name if accounts else _without_token(run.target.operations[name].path, name)
+        sources = run.sources(_CLIENTS)
+        await run.run(run.crowd(f"{step} {name}", script, _CLIENTS, each, accounts=accounts, sources=sources))
 
 
-async def _burst(lab: Lab, step: str, accounts: Sequence[Account], reads: Sequence[str]) -> None:
+async def _burst(run: CaseContext, step: str, accounts: Sequence[Account], reads: Sequence[str]) -> None:
     for name in reads:
-        await lab.run(lab.burst(f"{step} burst {name}", name, polite_count(lab.target, _AT_ONCE), account=accounts[0],
-                                source=lab.source()))  # fmt: skip
+        await run.run(run.burst(f"{step} burst {name}", name, polite_count(run.target, _AT_ONCE), account=accounts[0],
+                                source=run.source()))  # fmt: skip
 
 
-def judge_files(evidence: Evidence) -> list[Finding]:
+@files.judge
+def judge_files(evidence: Evidence, found: FileGauges) -> list[Finding]:
     """TC-RES-002: connections and files are closed again, and many at once wait for theirs instead of failing."""
-    policy = evidence.target.policies.metrics
-    assert policy is not None
-    assert policy.open_files is not None
     rounds = [Labels(*pair) for pair in pairwise(_LABELS)]
-    findings = judge_open_files(evidence.ledgers, rounds, policy.open_files, _made(evidence, policy))
+    findings = judge_open_files(evidence.ledgers, rounds, found.gauge, _made(evidence, found.metrics))
     return delivered(evidence, [*findings, _exhausted(evidence)])
 
 
@@ -139,28 +182,45 @@ def _exhausted(evidence: Evidence) -> Finding:
     return held("res.exhausted", f"{len(rows)} reads, many at once, were served or refused", examined=len(rows))
 
 
-async def drive_pressure(lab: Lab) -> None:
-    """Press twice, alike: money is moved and read; and leave the target alone before, between and afterwards."""
-    policy = _orders(lab.target)
-    accounts = await lab.accounts(_CLIENTS)
-    async with lab.silence():
-        await _idle(lab, "calm")
+@case(
+    "TC-RES-003",
+    "Memory and CPU under pressure",
+    Category.RESILIENCE,
+    Priority.MEDIUM,
+    phase=6,
+    requires=GAUGES,
+    uses=lambda found: [*found.reads, found.orders.deposit, found.orders.balance],
+    takes=16 * NS_PER_SECOND,
+)
+async def pressure(run: CaseContext, found: Gauges) -> None:
+    """After pressure, memory and CPU are as before, and nothing that was acknowledged is lost.
+
+    Sends: 12 clients who read and deposit as fast as they can, twice alike, while no other case sends;
+        the gauges while the target is left alone, before, between and afterwards; the balances
+    Passes when: the second round took no more memory than the first had left, the idle target used no more CPU
+        than before, and every balance holds each acknowledged deposit
+    Reading FAIL: the finding names the service and its figures, or the user whose money is missing
+    Least evidence: the gauges of each service before and after, and 20 acknowledged deposits
+    """
+    accounts = await run.accounts(_CLIENTS)
+    async with run.exclusive():
+        await _idle(run, "calm")
         for number in (1, 2):
-            lab.doing(f"pressing for the {'first' if number == 1 else 'second'} time")
-            run = _moving(policy, _reads(lab.target), polite_count(lab.target, _READS))
-            sources = lab.sources(_CLIENTS)
-            await lab.run(lab.crowd(f"pressure {number}", run, _CLIENTS, 1, accounts=accounts, sources=sources))
-            await _idle(lab, f"round {number}")
-        await lab.run(
-            lab.crowd("balance", _last(policy), _CLIENTS, 1, accounts=accounts, sources=lab.sources(_CLIENTS))
+            run.doing(f"pressing for the {'first' if number == 1 else 'second'} time")
+            script = _moving(found.orders, found.reads, polite_count(run.target, _READS))
+            sources = run.sources(_CLIENTS)
+            await run.run(run.crowd(f"pressure {number}", script, _CLIENTS, 1, accounts=accounts, sources=sources))
+            await _idle(run, f"round {number}")
+        await run.run(
+            run.crowd("balance", _last(found.orders), _CLIENTS, 1, accounts=accounts, sources=run.sources(_CLIENTS))
         )
 
 
-async def _idle(lab: Lab, label: str) -> None:
-    await lab.wait_until_ns(lab.clock.now_ns() + NS_PER_SECOND // 2, "the target to come to rest")
-    await lab.read_services(f"{label} begun")
-    await lab.wait_until_ns(lab.clock.now_ns() + NS_PER_SECOND * 3 // 2, "what an idle target takes")
-    await lab.read_services(f"{label} ended")
+async def _idle(run: CaseContext, label: str) -> None:
+    await run.wait_until_ns(run.clock.now_ns() + NS_PER_SECOND // 2, "the target to come to rest")
+    await run.readings.services(f"{label} begun")
+    await run.wait_until_ns(run.clock.now_ns() + NS_PER_SECOND * 3 // 2, "what an idle target takes")
+    await run.readings.services(f"{label} ended")
 
 
 def _moving(policy: OrdersPolicy, reads: Sequence[str], count: int) -> Script:
@@ -180,24 +240,21 @@ def _last(policy: OrdersPolicy) -> Script:
     return script
 
 
-def judge_pressure(evidence: Evidence) -> list[Finding]:
+@pressure.judge
+def judge_pressure(evidence: Evidence, found: Gauges) -> list[Finding]:
     """TC-RES-003: memory and CPU come back to where they were, and every acknowledged deposit is there."""
-    policy = evidence.target.policies.metrics
-    assert policy is not None
-    assert policy.memory is not None
-    assert policy.cpu is not None
-    sources = _sources(evidence.target, policy)
+    sources = _sources(evidence.target, found.metrics)
     ledgers = evidence.ledgers
     findings = [
-        *judge_memory(ledgers, Labels("round 1 ended", "round 2 ended"), policy.memory, sources),
+        *judge_memory(ledgers, Labels("round 1 ended", "round 2 ended"), found.memory, sources),
         *judge_idle_cpu(
             ledgers,
             Labels("calm begun", "calm ended"),
             Labels("round 2 begun", "round 2 ended"),
-            policy.cpu,
+            found.cpu,
             sources,
         ),
-        judge_balances(_orders(evidence.target), evidence.history, _books(evidence)),
+        judge_balances(found.orders, evidence.history, _books(evidence, found.orders)),
     ]
     return delivered(evidence, findings)
 
@@ -207,9 +264,9 @@ def _sources(target: Target, policy: MetricsPolicy) -> list[str]:
     return sorted([*pages, *([GATEWAY] if policy.url else [])])
 
 
-def _books(evidence: Evidence) -> list[Books]:
+def _books(evidence: Evidence, policy: OrdersPolicy) -> list[Books]:
     """Return what each account did: users of a step take the accounts in turn, by their place in it."""
-    policy, operation = _orders(evidence.target), evidence.history.frame["operation"].cast(pl.String).to_list()
+    operation = evidence.history.frame["operation"].cast(pl.String).to_list()
     found: list[Books] = []
     places: dict[str, dict[int, list[int]]] = {}
     for step in ("pressure 1", "pressure 2", "balance"):
@@ -222,12 +279,6 @@ def _books(evidence: Evidence) -> list[Books]:
         deposits = [row for row in rows if operation[row] == policy.deposit]
         found.append(Books(f"user {place + 1}", deposits, (), None, read[-1]))
     return found
-
-
-def _orders(target: Target) -> OrdersPolicy:
-    policy = target.policies.orders
-    assert policy is not None
-    return policy
 
 
 def _reads(target: Target) -> list[str]:
@@ -244,48 +295,3 @@ def _without_token(path: str, name: str) -> Script:
         await user.get(path, name=name)
 
     return script
-
-
-_USED = frozenset({"service:auth", "service:user", "service:order"})
-
-CASES = (
-    Case(
-        id="TC-RES-002",
-        title="Connections are returned",
-        category=Category.RESILIENCE,
-        priority=Priority.MEDIUM,
-        phase=6,
-        purpose="What is opened for a request is closed after it, and a pool that is used up breaks nobody's request.",
-        sends=f"{_CLIENTS} clients who come and go, served and denied, and {_AT_ONCE} reads at once, in silence, "
-        "between two readings of the gauge of open files",
-        passes_when="the gauge of each service is back where it was, and every read was served or refused as declared",
-        read_fail="the finding names the service whose open files grow with its requests",
-        least_evidence="100 requests that reached a service in each of two equal rounds",
-        needs=("policies.metrics.open_files",),
-        missing=missing_files,
-        expected_ns=lambda _: 8 * NS_PER_SECOND,
-        drive=drive_files,
-        judge=judge_files,
-        uses=_USED,
-    ),
-    Case(
-        id="TC-RES-003",
-        title="Memory and CPU under pressure",
-        category=Category.RESILIENCE,
-        priority=Priority.MEDIUM,
-        phase=6,
-        purpose="After pressure, memory and CPU are as before, and nothing that was acknowledged is lost.",
-        sends=f"{_CLIENTS} clients who read and deposit as fast as they can, twice alike, in silence; the gauges while "
-        "the target is left alone, before, between and afterwards; the balances",
-        passes_when="the second round took no more memory than the first had left, the idle target used no more CPU "
-        "than before, and every balance holds each acknowledged deposit",
-        read_fail="the finding names the service and its figures, or the user whose money is missing",
-        least_evidence="the gauges of each service before and after, and 20 acknowledged deposits",
-        needs=("policies.metrics.memory", "policies.metrics.cpu", "policies.orders"),
-        missing=missing_pressure,
-        expected_ns=lambda _: 16 * NS_PER_SECOND,
-        drive=drive_pressure,
-        judge=judge_pressure,
-        uses=_USED,
-    ),
-)

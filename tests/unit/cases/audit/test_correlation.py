@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.unit.cases.tape import MS, S, Tape, line, nothing, outcome, preset, rules
+from tests.unit.cases.tape import MS, S, Tape, case_findings, line, nothing, outcome, preset, rules, why_missing
 
-from proofload.cases.audit import correlation as cases
 from proofload.cases.metrics_and_audit import READ_AT
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import Policies
@@ -47,7 +46,7 @@ def correlated(*, lacks: str = "", phantom: bool = False, user: str = "a", odd: 
         entries.append(entry(1000 + i, "balance_changed", f"{odd}{i}"))
     ledgers = Ledgers((), tuple(entries), {"audit.error": error} if error else {})
     facts = {"names": ["a"], "canary": "canary77", **READ}
-    return told(cases.judge_correlation(tape.evidence(TARGET, facts=facts, ledgers=ledgers)))
+    return told(case_findings("TC-AUDIT-002", tape.evidence(TARGET, facts=facts, ledgers=ledgers)))
 
 
 def test_events_over_several_services() -> None:
@@ -71,7 +70,7 @@ def killed(*, lost: int = 0, proven: bool = True, count: int = 12) -> Told:
     tape.edge(Edge.APPLIED, "auth", kind="kill", proven=proven)
     tape.edge(Edge.UNDOING, "auth", kind="kill")
     tape.edge(Edge.UNDONE, "auth", kind="kill")
-    return told(cases.judge_killed(tape.evidence(TARGET, facts=READ, ledgers=Ledgers((), tuple(entries)))))
+    return told(case_findings("TC-AUDIT-003", tape.evidence(TARGET, facts=READ, ledgers=Ledgers((), tuple(entries)))))
 
 
 def test_a_service_that_is_killed() -> None:
@@ -91,7 +90,9 @@ def flooded(*, lost: int = 0, rose: int = 2400, count: int = 2400, error: str = 
         return Reading("gateway", label, 0, 1, () if error else events, error)
 
     readings = (reading("before", 10), reading("after", 10 + rose))
-    return told(cases.judge_flood(tape.evidence(TARGET, facts=READ, ledgers=Ledgers(readings, tuple(entries)))))
+    return told(
+        case_findings("TC-AUDIT-004", tape.evidence(TARGET, facts=READ, ledgers=Ledgers(readings, tuple(entries))))
+    )
 
 
 def test_thousands_of_events() -> None:
@@ -104,14 +105,10 @@ def test_thousands_of_events() -> None:
 
 
 def test_they_abstain_or_are_skipped() -> None:
-    for case, judge in (
-        ("TC-AUDIT-002", cases.judge_correlation),
-        ("TC-AUDIT-003", cases.judge_killed),
-        ("TC-AUDIT-004", cases.judge_flood),
-    ):
-        assert outcome(judge(nothing(case, TARGET))) is Outcome.INCONCLUSIVE
+    for case in ("TC-AUDIT-002", "TC-AUDIT-003", "TC-AUDIT-004"):
+        assert outcome(case_findings(case, nothing(case, TARGET))) is Outcome.INCONCLUSIVE
     bare = TARGET.model_copy(update={"policies": Policies()})
-    for missing in (cases.missing_correlation, cases.missing_killed, cases.missing_flood):
-        assert missing(TARGET) == ""
-        assert "no audit log" in missing(bare)
-    assert "can't be killed" in cases.missing_killed(TARGET.model_copy(update={"faults": {}}))
+    for case in ("TC-AUDIT-002", "TC-AUDIT-003", "TC-AUDIT-004"):
+        assert why_missing(case, TARGET) == ""
+        assert "no audit log" in why_missing(case, bare)
+    assert "can't be killed" in why_missing("TC-AUDIT-003", TARGET.model_copy(update={"faults": {}}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.unit.cases.tape import S, Tape, line, nothing, outcome, preset, rules
+from tests.unit.cases.tape import S, Tape, case_findings, line, nothing, outcome, preset, rules, why_missing
 
 from proofload.cases.end_to_end import journeys as journey
 from proofload.cases.metrics_and_audit import READ_AT
@@ -15,9 +15,13 @@ LIMITED = b'{"code": "RATE_LIMITED"}'
 Told = tuple[Outcome, set[str]]
 
 
+ORDERS = TARGET.policies.orders
+assert ORDERS is not None
+
+
 def walked(*, status: int = 200, users: int = 8) -> Told:
     tape = Tape("TC-E2E-001")
-    names = ["register", "login", *journey.steps_of_journey(TARGET)]
+    names = ["register", "login", *journey.steps_of_journey(TARGET, ORDERS)]
     for user in range(users):
         for place, name in enumerate(names):
             answer = status if user == 3 and name == "order" else 200
@@ -25,7 +29,7 @@ def walked(*, status: int = 200, users: int = 8) -> Told:
             if answer != 200:
                 break
             assert place < len(names)
-    found = journey.judge_journeys(tape.evidence(TARGET, facts={"steps": len(names)}))
+    found = case_findings("TC-E2E-001", tape.evidence(TARGET, facts={"steps": len(names)}))
     return outcome(found), rules(found)
 
 
@@ -72,8 +76,8 @@ def together(*, polite: int = 200, admitted: int = 100, uncounted: int = 0, lost
         return Reading("gateway", label, at_ns, at_ns + 1, samples)
 
     readings = (reading("before", S, full=False), reading("after", tape.at_ns + 5 * S, full=True))
-    found = journey.judge_together(
-        tape.evidence(TARGET, facts={READ_AT: 100 * S}, ledgers=Ledgers(readings, tuple(entries)))
+    found = case_findings(
+        "TC-E2E-002", tape.evidence(TARGET, facts={READ_AT: 100 * S}, ledgers=Ledgers(readings, tuple(entries)))
     )
     return outcome(found), rules(found)
 
@@ -89,10 +93,10 @@ def test_all_services_together() -> None:
 
 
 def test_they_abstain_or_are_skipped() -> None:
-    assert outcome(journey.judge_journeys(nothing("TC-E2E-001", TARGET))) is Outcome.INCONCLUSIVE
-    assert outcome(journey.judge_together(nothing("TC-E2E-002", TARGET))) is Outcome.INCONCLUSIVE
-    assert journey.missing_journey(TARGET) == ""
-    assert journey.missing_together(TARGET) == ""
+    assert outcome(case_findings("TC-E2E-001", nothing("TC-E2E-001", TARGET))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-E2E-002", nothing("TC-E2E-002", TARGET))) is Outcome.INCONCLUSIVE
+    assert why_missing("TC-E2E-001", TARGET) == ""
+    assert why_missing("TC-E2E-002", TARGET) == ""
     bare = TARGET.model_copy(update={"policies": Policies()})
-    assert "deposits and orders" in journey.missing_journey(bare)
-    assert "sign up" in journey.missing_together(TARGET.model_copy(update={"users": None}))
+    assert "deposits and orders" in why_missing("TC-E2E-001", bare)
+    assert "sign up" in why_missing("TC-E2E-002", TARGET.model_copy(update={"users": None}))

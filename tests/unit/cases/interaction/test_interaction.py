@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
-from tests.unit.cases.tape import MS, Ledgers, Reading, S, Tape, line, nothing, outcome, preset, rules
+from tests.unit.cases.tape import (
+    MS,
+    Ledgers,
+    Reading,
+    S,
+    Tape,
+    case_findings,
+    line,
+    nothing,
+    outcome,
+    preset,
+    rules,
+    why_missing,
+)
 
 from proofload.cases.circuit_breaker.calls import SETTLED
-from proofload.cases.interaction import CASES, circuits, limits, store
+from proofload.cases.interaction import limits
 from proofload.judge.verdict import Outcome
 from proofload.plan.policies import Policies
 from proofload.record.fault_edge import Edge
@@ -24,11 +38,11 @@ def test_failures_count_against_the_limit() -> None:
         tape = Tape("TC-INT-001")
         tape.add("failing", 404, admitted, operation="no_such_order")
         tape.add("failing", 429, 110 - admitted, operation="no_such_order")
-        return limits.judge_failures(tape.evidence(TARGET))
+        return case_findings("TC-INT-001", tape.evidence(TARGET))
 
     assert outcome(failing(100)) is Outcome.PASS
     assert "rl.over_admission" in rules(failing(110))
-    assert outcome(limits.judge_failures(nothing("TC-INT-001", TARGET))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-INT-001", nothing("TC-INT-001", TARGET))) is Outcome.INCONCLUSIVE
 
 
 def books(counted: float) -> Ledgers:
@@ -53,20 +67,20 @@ def test_rejections_are_counted_and_on_record() -> None:
     facts = {"audit_read_ns": 100 * S}
 
     def judged(ledgers: Ledgers) -> Any:
-        return limits.judge_books(tape.evidence(TARGET, facts=facts, ledgers=ledgers))
+        return case_findings("TC-INT-002", tape.evidence(TARGET, facts=facts, ledgers=ledgers))
 
     whole = books(20)
     assert not rules(judged(whole))
     assert "mon.missing" in rules(judged(books(5)))
     assert "audit.missing" in rules(judged(Ledgers(whole.readings, whole.audit[:10])))
-    assert outcome(limits.judge_books(nothing("TC-INT-002", TARGET))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-INT-002", nothing("TC-INT-002", TARGET))) is Outcome.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(
     ("judge", "step", "status", "body"),
     [
-        (circuits.judge_rejections, "rejected", 429, b"{}"),
-        (circuits.judge_contention, "contending 1", 503, CONTENTION),
+        (partial(case_findings, "TC-INT-003"), "rejected", 429, b"{}"),
+        (partial(case_findings, "TC-INT-004"), "contending 1", 503, CONTENTION),
     ],
 )
 def test_what_is_no_failure_opens_no_circuit(judge: Any, step: str, status: int, body: bytes) -> None:
@@ -95,7 +109,7 @@ def opened(*, event: bool = True, rejected: int = 100) -> Any:
     tape.edge(Edge.UNDOING, "order")
     tape.edge(Edge.UNDONE, "order")
     entries = (line(1, "{}", {"event": "circuit_opened", "request_id": "r4"}),) if event else ()
-    return circuits.judge_open(tape.evidence(TARGET, facts=CLOSED, ledgers=Ledgers((), entries)))
+    return case_findings("TC-INT-005", tape.evidence(TARGET, facts=CLOSED, ledgers=Ledgers((), entries)))
 
 
 def test_an_open_circuit_is_on_record_and_costs_what_any_answer_costs() -> None:
@@ -103,7 +117,7 @@ def test_an_open_circuit_is_on_record_and_costs_what_any_answer_costs() -> None:
     assert rules(opened(event=False)) == {"int.opening_not_on_record"}
     assert "rl.over_admission" in rules(opened(rejected=110))
     assert "rl.wrongful_rejection" in rules(opened(rejected=60))
-    assert outcome(circuits.judge_open(nothing("TC-INT-005", TARGET, facts=CLOSED))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-INT-005", nothing("TC-INT-005", TARGET, facts=CLOSED))) is Outcome.INCONCLUSIVE
 
 
 def gauged(served: list[float], opened: list[float], **more: Any) -> Any:
@@ -126,7 +140,7 @@ def gauged(served: list[float], opened: list[float], **more: Any) -> Any:
     tape.edge(Edge.UNDOING, "order")
     tape.edge(Edge.UNDONE, "order")
     ledgers = Ledgers(tuple(reading(*look) for look in looks))
-    found = circuits.judge_open(tape.evidence(TARGET, facts=CLOSED, ledgers=ledgers))
+    found = case_findings("TC-INT-005", tape.evidence(TARGET, facts=CLOSED, ledgers=ledgers))
     return [one for one in found if one.rule == "mon.stale_gauge"]
 
 
@@ -156,7 +170,7 @@ def stored(*, during: int = 503, held: bool = True, locked: int = 200) -> Any:
     tape.add("after", 429, 5, source="127.64.0.3")
     tape.add("lock", locked, 1, operation="deposit", source="127.64.0.4")
     tape.add("lock", 503, 9, operation="deposit", body=CONTENTION, source="127.64.0.4")
-    return store.judge_store(tape.evidence(TARGET))
+    return case_findings("TC-INT-006", tape.evidence(TARGET))
 
 
 def test_without_its_store_the_limiter_does_as_promised_and_afterwards_all_works_again() -> None:
@@ -164,7 +178,7 @@ def test_without_its_store_the_limiter_does_as_promised_and_afterwards_all_works
     assert rules(stored(during=200)) == {"rl.fail_open"}
     assert rules(stored(locked=503)) == {"int.lock_not_restored"}
     assert outcome(stored(held=False)) is Outcome.INCONCLUSIVE
-    assert outcome(store.judge_store(nothing("TC-INT-006", TARGET))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-INT-006", nothing("TC-INT-006", TARGET))) is Outcome.INCONCLUSIVE
 
 
 def test_a_forged_token_spends_nobody_elses_allowance() -> None:
@@ -173,7 +187,7 @@ def test_a_forged_token_spends_nobody_elses_allowance() -> None:
         tape.add("forged", 401, min(forged, 100), source="127.64.0.8")
         tape.add("forged", 429, max(0, forged - 100), source="127.64.0.8")
         tape.add("own", own, 50, source="127.64.0.9")
-        return limits.judge_forged(tape.evidence(TARGET))
+        return case_findings("TC-INT-007", tape.evidence(TARGET))
 
     assert outcome(judged(200)) is Outcome.PASS
     assert "rl.wrongful_rejection" in rules(judged(429))
@@ -184,6 +198,6 @@ def test_a_forged_token_spends_nobody_elses_allowance() -> None:
 
 def test_a_target_that_declares_nothing_skips_them_with_a_reason() -> None:
     bare = TARGET.model_copy(update={"policies": Policies(), "users": None, "faults": {}})
-    for case in CASES:
-        assert case.missing(bare), case.id
-        assert not case.missing(TARGET), (case.id, case.missing(TARGET))
+    for case_id in (f"TC-INT-00{number}" for number in range(1, 8)):
+        assert why_missing(case_id, bare), case_id
+        assert why_missing(case_id, TARGET) == "", case_id

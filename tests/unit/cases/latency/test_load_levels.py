@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.unit.cases.tape import MS, S, Tape, nothing, outcome, preset, rules
+from tests.unit.cases.tape import MS, S, Tape, case_findings, nothing, outcome, preset, rules, why_missing
 
-from proofload.cases.latency import load_levels as latency_levels
 from proofload.judge.verdict import Outcome
 from proofload.plan.target import Target
 from proofload.record.ledger import Ledgers, Reading, Sample
@@ -35,7 +34,7 @@ def levels(
             # Neighbours differ a little, or every percentile would be the same number.
             for number in range(each):
                 tape.add(f"level {rate} {operation}", status, operation=operation, takes_ns=takes + number % 7)
-    found = latency_levels.judge_levels(tape.evidence(target or preset()))
+    found = case_findings("TC-LATENCY-002", tape.evidence(target or preset()))
     return outcome(found), rules(found)
 
 
@@ -51,7 +50,7 @@ def test_a_promise_broken_at_the_highest_load_only_fails() -> None:
 def test_too_few_answers_or_failed_ones_decide_nothing() -> None:
     assert levels(each=10)[0] is Outcome.INCONCLUSIVE
     assert levels(status=503)[0] is Outcome.INCONCLUSIVE
-    assert outcome(latency_levels.judge_levels(nothing("TC-LATENCY-002", preset()))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-LATENCY-002", nothing("TC-LATENCY-002", preset()))) is Outcome.INCONCLUSIVE
 
 
 def reading(label: str, source: str, at_ns: int, count: int, mean_s: float) -> Reading:
@@ -77,7 +76,7 @@ def routing(
     readings = [reading("before", source, 0, 0, 0.0) for source in means]
     readings += [reading("after", source, 100 * S, counted, mean) for source, mean in means.items() if read]
     evidence = tape.evidence(target or preset(), ledgers=Ledgers(tuple(readings)))
-    found = latency_levels.judge_overhead(evidence)
+    found = case_findings("TC-LATENCY-003", evidence)
     return outcome(found), rules(found)
 
 
@@ -91,13 +90,13 @@ def test_histograms_of_other_requests_too_few_or_none_decide_nothing() -> None:
     assert routing(counted=201) == (Outcome.INCONCLUSIVE, set())
     assert routing(counted=50, sent=50) == (Outcome.INCONCLUSIVE, set())
     assert routing(read=False) == (Outcome.INCONCLUSIVE, set())
-    assert outcome(latency_levels.judge_overhead(nothing("TC-LATENCY-003", preset()))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-LATENCY-003", nothing("TC-LATENCY-003", preset()))) is Outcome.INCONCLUSIVE
 
 
 def test_what_is_not_declared_is_skipped() -> None:
     bare = Target.model_validate(
         {"version": 1, "address": "http://127.0.0.1:1", "operations": {"read": {"path": "/read"}}}
     )
-    assert "read of a service" in latency_levels.missing_levels(bare)
-    assert "histogram" in latency_levels.missing_routing(bare)
-    assert latency_levels.missing_levels(preset()) == latency_levels.missing_routing(preset()) == ""
+    assert "read of a service" in why_missing("TC-LATENCY-002", bare)
+    assert "histogram" in why_missing("TC-LATENCY-003", bare)
+    assert why_missing("TC-LATENCY-002", preset()) == why_missing("TC-LATENCY-003", preset()) == ""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import random
 
-from tests.unit.cases.tape import MS, S, Tape, nothing, outcome, preset, rules
+from tests.unit.cases.tape import MS, S, Tape, case_findings, nothing, outcome, preset, rules, why_missing
 
-from proofload.cases.latency import percentiles as latency
-from proofload.cases.latency import stalls as latency_shapes
+from proofload.cases.reads import read_of
 from proofload.judge.verdict import Outcome
 from proofload.record.fault_edge import Edge
 
@@ -23,7 +22,7 @@ def at_once(
         took = (odd_ms or many_ms) if i <= odd else one_ms
         tape.add(f"many {i}", 200, 20, operation="balance", takes_ns=many_ms * MS, together=True)
         tape.add(f"one {i}", 200, 20, operation="balance", takes_ns=took * MS, together=True)
-    found = latency_shapes.judge_one_user(tape.evidence(TARGET))
+    found = case_findings("TC-LATENCY-004", tape.evidence(TARGET))
     return outcome(found), rules(found)
 
 
@@ -42,7 +41,7 @@ def test_reads_of_one_user() -> None:
 
 def test_the_read_that_is_measured_is_the_same_in_every_process() -> None:
     # Judging again happens in another process, where a set of names has another order.
-    assert latency_shapes.read_of(TARGET) == "balance"
+    assert read_of(TARGET) == "balance"
 
 
 def starts(*, first_ms: tuple[int, ...] = (8, 9, 8), proven: bool = True, count: int = 300) -> tuple[Outcome, set[str]]:
@@ -52,7 +51,7 @@ def starts(*, first_ms: tuple[int, ...] = (8, 9, 8), proven: bool = True, count:
             tape.edge(edge, "gateway", proven=proven)
         tape.add(f"start {i}", 200, operation="balance", takes_ns=slow_ms * MS)
         tape.add(f"start {i}", 200, count, operation="balance", takes_ns=3 * MS)
-    found = latency_shapes.judge_start(tape.evidence(TARGET))
+    found = case_findings("TC-LATENCY-005", tape.evidence(TARGET))
     return outcome(found), rules(found)
 
 
@@ -72,7 +71,7 @@ def steady(*, every_s: int = 0, count: int = 880) -> tuple[Outcome, set[str]]:
         phase_ns = (i * step_ns) % (every_s * S) if every_s else 10 * S
         stalls = every_s and S <= phase_ns < 2 * S
         tape.add("steady", 200, operation="balance", takes_ns=2 * S - phase_ns + MS if stalls else 3 * MS)
-    found = latency_shapes.judge_stalls(tape.evidence(TARGET))
+    found = case_findings("TC-LATENCY-006", tape.evidence(TARGET))
     return outcome(found), rules(found)
 
 
@@ -89,7 +88,7 @@ def measured(*, slow_ms: int = 0, every: int = 100, each: int = 480) -> tuple[Ou
         for _ in range(each):
             extra_ms = slow_ms if chance.random() * every < 1 else 0
             tape.add(name, 200, operation=name, takes_ns=(usual_ms + extra_ms) * MS)
-    found = latency.judge_percentiles(tape.evidence(TARGET))
+    found = case_findings("TC-LATENCY-001", tape.evidence(TARGET))
     return outcome(found), rules(found)
 
 
@@ -102,24 +101,20 @@ def test_one_slow_request_in_a_hundred_over_all_operations() -> None:
 
 
 def test_they_abstain_or_are_skipped() -> None:
-    for case, judge in (
-        ("TC-LATENCY-004", latency_shapes.judge_one_user),
-        ("TC-LATENCY-005", latency_shapes.judge_start),
-        ("TC-LATENCY-006", latency_shapes.judge_stalls),
-    ):
-        assert outcome(judge(nothing(case, TARGET))) is Outcome.INCONCLUSIVE
-    for missing in (latency_shapes.missing_user, latency_shapes.missing_start, latency_shapes.missing_read):
-        assert missing(TARGET) == ""
+    for case in ("TC-LATENCY-004", "TC-LATENCY-005", "TC-LATENCY-006"):
+        assert outcome(case_findings(case, nothing(case, TARGET))) is Outcome.INCONCLUSIVE
+    for case in ("TC-LATENCY-004", "TC-LATENCY-005", "TC-LATENCY-006"):
+        assert why_missing(case, TARGET) == ""
     lasting = {name: one.model_copy(update={"effect": "lasting"}) for name, one in TARGET.operations.items()}
-    assert "no read of a service" in latency_shapes.missing_read(TARGET.model_copy(update={"operations": lasting}))
+    assert "no read of a service" in why_missing("TC-LATENCY-006", TARGET.model_copy(update={"operations": lasting}))
     open_to_all = {name: one.model_copy(update={"auth": "none"}) for name, one in TARGET.operations.items()}
-    assert "needs a log-in" in latency_shapes.missing_user(TARGET.model_copy(update={"operations": open_to_all}))
-    assert "restart its gateway" in latency_shapes.missing_start(TARGET.model_copy(update={"faults": {}}))
+    assert "needs a log-in" in why_missing("TC-LATENCY-004", TARGET.model_copy(update={"operations": open_to_all}))
+    assert "restart its gateway" in why_missing("TC-LATENCY-005", TARGET.model_copy(update={"faults": {}}))
 
 
 def test_what_was_not_measured_is_not_known() -> None:
     tape = Tape("TC-LATENCY-001")
     tape.add("profile", 200, 480, operation="profile", takes_ns=4 * MS)
-    assert outcome(latency.judge_percentiles(tape.evidence(TARGET))) is Outcome.PASS
+    assert outcome(case_findings("TC-LATENCY-001", tape.evidence(TARGET))) is Outcome.PASS
     late = tape.evidence(TARGET, facts={"unmeasured": ["orders"]})
-    assert outcome(latency.judge_percentiles(late)) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-LATENCY-001", late)) is Outcome.INCONCLUSIVE

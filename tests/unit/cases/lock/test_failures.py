@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tests.unit.cases.tape import MS, S, Tape, nothing, outcome, preset, rules
+from tests.unit.cases.tape import MS, S, Tape, case_findings, nothing, outcome, preset, rules, why_missing
 
-from proofload.cases.lock import failures as lock_failures
-from proofload.cases.lock import idempotency as lock_repeated
 from proofload.judge.verdict import Outcome
 from proofload.plan.policies import Policies
 from proofload.record.fault_edge import Edge
@@ -34,7 +32,7 @@ def refused(*, free: bool = True, users: int = 3, last: int | None = None) -> tu
             body = told(1000) if free else CONTENDED
             tape.add(step, 200 if free else 503, operation="deposit", user=user + 1, body=body)
             tape.add(step, 200, operation="balance", user=user + 1, body=told(paid if last is None else last))
-    found = lock_failures.judge_failures(tape.evidence(TARGET, facts={"users": names}))
+    found = case_findings("TC-LOCK-002", tape.evidence(TARGET, facts={"users": names}))
     return outcome(found), rules(found)
 
 
@@ -43,7 +41,7 @@ def test_a_lock_after_an_operation_that_failed() -> None:
     assert refused(free=False) == (Outcome.FAIL, {"lock.not_released"})
     assert "lock.money_not_conserved" in refused(last=0)[1]
     assert refused(users=0)[0] is Outcome.INCONCLUSIVE
-    assert outcome(lock_failures.judge_failures(nothing("TC-LOCK-002", TARGET))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-LOCK-002", nothing("TC-LOCK-002", TARGET))) is Outcome.INCONCLUSIVE
 
 
 def gone(*, free: bool = True, lost: bool = False, proven: bool = True, cut: bool = True) -> tuple[Outcome, set[str]]:
@@ -80,7 +78,7 @@ def gone(*, free: bool = True, lost: bool = False, proven: bool = True, cut: boo
     for user in (31, 32):
         tape.add("killed last", 200, operation="balance", user=user, body=told(21000 if free else 20000))
     tape.add("stalled last", 200, operation="balance", user=35, body=told(39000 if lost else 40000))
-    found = lock_failures.judge_gone(tape.evidence(TARGET, facts={"users": names}))
+    found = case_findings("TC-LOCK-003", tape.evidence(TARGET, facts={"users": names}))
     return outcome(found), rules(found)
 
 
@@ -100,7 +98,7 @@ def repeated(*, orders: tuple[str, str] = ("o1", "o1"), status: int = 201) -> tu
     tape.add("key at once", 503, 4, operation="order", body=CONTENDED)
     if status == 201:
         tape.add("key at once again", 200, operation="order", body=b'{"order_id": "o2"}')
-    found = lock_repeated.judge_repeated(tape.evidence(TARGET))
+    found = case_findings("TC-LOCK-004", tape.evidence(TARGET))
     return outcome(found), rules(found)
 
 
@@ -112,11 +110,11 @@ def test_an_order_that_is_sent_twice() -> None:
 
 def test_they_are_skipped_where_nothing_is_declared() -> None:
     bare = TARGET.model_copy(update={"policies": Policies()})
-    assert "no user lock" in lock_failures.missing_failures(bare)
-    assert "no user lock" in lock_failures.missing_gone(bare)
-    assert "nothing of orders" in lock_repeated.missing(bare)
-    assert lock_failures.missing_failures(TARGET) == ""
-    assert lock_failures.missing_gone(TARGET) == ""
-    assert lock_repeated.missing(TARGET) == ""
+    assert "no user lock" in why_missing("TC-LOCK-002", bare)
+    assert "no user lock" in why_missing("TC-LOCK-003", bare)
+    assert "nothing of orders" in why_missing("TC-LOCK-004", bare)
+    assert why_missing("TC-LOCK-002", TARGET) == ""
+    assert why_missing("TC-LOCK-003", TARGET) == ""
+    assert why_missing("TC-LOCK-004", TARGET) == ""
     unbreakable = TARGET.model_copy(update={"faults": {}})
-    assert "killed and paused" in lock_failures.missing_gone(unbreakable)
+    assert "killed and paused" in why_missing("TC-LOCK-003", unbreakable)

@@ -6,10 +6,20 @@ import math
 from typing import Any
 
 import pytest
-from tests.unit.cases.tape import MS, Ledgers, Reading, S, Tape, nothing, outcome, preset, rules
+from tests.unit.cases.tape import (
+    MS,
+    Ledgers,
+    Reading,
+    S,
+    Tape,
+    case_findings,
+    nothing,
+    outcome,
+    preset,
+    rules,
+    why_missing,
+)
 
-from proofload.cases.monitoring.accuracy import judge_accuracy
-from proofload.cases.monitoring.restart import judge_restart, missing
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.target import Target
 from proofload.record.fault_edge import Edge
@@ -45,7 +55,7 @@ def accuracy(
         page("before", 5 * S, 0, 0, 0),
         page("after", 60 * S, served, contended, timed, slow),
     )
-    return judge_accuracy(tape.evidence(TARGET, ledgers=Ledgers(readings)))
+    return case_findings("TC-MON-001", tape.evidence(TARGET, ledgers=Ledgers(readings)))
 
 
 def test_counts_and_times_that_agree_with_the_answers_pass() -> None:
@@ -67,7 +77,7 @@ def test_each_kind_of_wrong_count_is_told_by_its_name(counted: dict[str, float],
 
 
 def test_a_run_that_was_stopped_says_nothing_of_the_counts() -> None:
-    assert outcome(judge_accuracy(nothing("TC-MON-001", TARGET))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-MON-001", nothing("TC-MON-001", TARGET))) is Outcome.INCONCLUSIVE
 
 
 def restarted(after: float = 60, *, between: float = 30, seen: bool = True, target: Target = TARGET) -> Any:
@@ -83,7 +93,7 @@ def restarted(after: float = 60, *, between: float = 30, seen: bool = True, targ
         page("between", 15 * S, between, 0, between),
         page("after", 60 * S, after, 0, after),
     )
-    return judge_restart(tape.evidence(target, ledgers=Ledgers(readings)))
+    return case_findings("TC-MON-005", tape.evidence(target, ledgers=Ledgers(readings)))
 
 
 def test_counts_that_outlive_a_restart_pass_and_those_that_began_anew_fail() -> None:
@@ -94,12 +104,12 @@ def test_counts_that_outlive_a_restart_pass_and_those_that_began_anew_fail() -> 
 
 def test_without_a_restart_that_was_seen_nothing_is_known() -> None:
     assert outcome(restarted(seen=False)) is Outcome.INCONCLUSIVE
-    assert outcome(judge_restart(nothing("TC-MON-005", TARGET))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-MON-005", nothing("TC-MON-005", TARGET))) is Outcome.INCONCLUSIVE
 
 
 def test_a_target_that_does_not_promise_it_is_skipped_with_what_to_declare() -> None:
-    assert missing(TARGET) == ""
+    assert why_missing("TC-MON-005", TARGET) == ""
     metrics = TARGET.policies.metrics
     assert metrics is not None
     policies = TARGET.policies.model_copy(update={"metrics": metrics.model_copy(update={"survives_restart": False})})
-    assert "survives_restart" in missing(TARGET.model_copy(update={"policies": policies}))
+    assert "survives_restart" in why_missing("TC-MON-005", TARGET.model_copy(update={"policies": policies}))

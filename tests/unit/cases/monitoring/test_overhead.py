@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from tests.unit.cases.tape import MS, S, Tape, line, nothing, outcome, preset, rules
+from tests.unit.cases.tape import MS, S, Tape, case_findings, line, nothing, outcome, preset, rules, why_missing
 
-from proofload.cases.monitoring.overhead import AUDIT_CASES, METRICS_CASES
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Outcome
 from proofload.plan.target import Target
 from proofload.record.ledger import AuditEntry, Ledgers, Reading, Sample
 
-(METRICS,), (AUDIT,) = METRICS_CASES, AUDIT_CASES
 BLOCKS = ("on", "off", "off", "on")
 
 
@@ -49,19 +47,19 @@ def audit(adds: float, **more: bool | int) -> Evidence:
 
 
 def test_a_small_cost_passes() -> None:
-    assert outcome(list(METRICS.judge(metrics(0.02)))) is Outcome.PASS
-    assert outcome(list(AUDIT.judge(audit(0.02)))) is Outcome.PASS
+    assert outcome(case_findings("TC-MON-004", metrics(0.02))) is Outcome.PASS
+    assert outcome(case_findings("TC-AUDIT-005", audit(0.02))) is Outcome.PASS
 
 
 def test_a_large_cost_fails() -> None:
-    assert rules(list(METRICS.judge(metrics(0.4)))) == {"mon.overhead"}
-    assert rules(list(AUDIT.judge(audit(0.4)))) == {"audit.overhead"}
+    assert rules(case_findings("TC-MON-004", metrics(0.4))) == {"mon.overhead"}
+    assert rules(case_findings("TC-AUDIT-005", audit(0.4))) == {"audit.overhead"}
 
 
 def test_a_switch_that_does_nothing_proves_nothing() -> None:
     for found in (
-        list(METRICS.judge(metrics(0.0, counts_when_off=True))),
-        list(AUDIT.judge(audit(0.0, counts_when_off=True))),
+        case_findings("TC-MON-004", metrics(0.0, counts_when_off=True)),
+        case_findings("TC-AUDIT-005", audit(0.0, counts_when_off=True)),
     ):
         assert outcome(found) is Outcome.INCONCLUSIVE
         assert "while the" in found[0].says
@@ -69,21 +67,24 @@ def test_a_switch_that_does_nothing_proves_nothing() -> None:
 
 
 def test_a_control_that_never_counts_proves_nothing_either() -> None:
-    for found in (list(METRICS.judge(metrics(0.0, counts=False))), list(AUDIT.judge(audit(0.0, counts=False)))):
+    for found in (
+        case_findings("TC-MON-004", metrics(0.0, counts=False)),
+        case_findings("TC-AUDIT-005", audit(0.0, counts=False)),
+    ):
         assert outcome(found) is Outcome.INCONCLUSIVE
         assert "on" in found[0].says
 
 
 def test_requests_that_were_refused_say_nothing_of_the_cost() -> None:
-    found = list(METRICS.judge(metrics(0.0, status=429)))
+    found = case_findings("TC-MON-004", metrics(0.0, status=429))
     assert outcome(found) is Outcome.INCONCLUSIVE
     assert "were not served" in found[0].says
 
 
 def test_few_rounds_and_none_prove_nothing() -> None:
-    assert outcome(list(METRICS.judge(metrics(0.0, rounds=3)))) is Outcome.INCONCLUSIVE
-    for case in (METRICS, AUDIT):
-        assert outcome(list(case.judge(nothing(case.id, preset())))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-MON-004", metrics(0.0, rounds=3))) is Outcome.INCONCLUSIVE
+    for case_id in ("TC-MON-004", "TC-AUDIT-005"):
+        assert outcome(case_findings(case_id, nothing(case_id, preset()))) is Outcome.INCONCLUSIVE
 
 
 def without(part: str) -> Target:
@@ -93,7 +94,7 @@ def without(part: str) -> Target:
 
 
 def test_a_target_without_the_switch_is_skipped_and_told_why() -> None:
-    assert METRICS.missing(preset()) == ""
-    assert AUDIT.missing(preset()) == ""
-    assert "policies.metrics.switch" in METRICS.missing(without("metrics"))
-    assert "policies.audit.switch" in AUDIT.missing(without("audit"))
+    assert why_missing("TC-MON-004", preset()) == ""
+    assert why_missing("TC-AUDIT-005", preset()) == ""
+    assert "policies.metrics.switch" in why_missing("TC-MON-004", without("metrics"))
+    assert "policies.audit.switch" in why_missing("TC-AUDIT-005", without("audit"))

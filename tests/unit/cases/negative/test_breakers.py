@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
-from tests.unit.cases.tape import MS, S, Tape, nothing, outcome, preset, rules
+from tests.unit.cases.tape import MS, S, Tape, case_findings, nothing, outcome, preset, rules, why_missing
 
-from proofload.cases.circuit_breaker import half_open as breaker_trials
-from proofload.cases.circuit_breaker import independence as breaker_apart
 from proofload.cases.circuit_breaker.calls import SETTLED
-from proofload.cases.negative import breakers
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Outcome
 from proofload.plan.policies import Policies
@@ -35,11 +33,11 @@ def wrong(*, tripped: bool = False, count: int = 20) -> Tape:
 
 
 def test_client_errors() -> None:
-    assert outcome(judged(breakers.judge_client_errors, wrong())) is Outcome.PASS
-    assert rules(judged(breakers.judge_client_errors, wrong(tripped=True))) == {"cb.opens_early"}
-    assert outcome(judged(breakers.judge_client_errors, wrong(count=4))) is Outcome.INCONCLUSIVE
+    assert outcome(judged(partial(case_findings, "TC-NEG-004"), wrong())) is Outcome.PASS
+    assert rules(judged(partial(case_findings, "TC-NEG-004"), wrong(tripped=True))) == {"cb.opens_early"}
+    assert outcome(judged(partial(case_findings, "TC-NEG-004"), wrong(count=4))) is Outcome.INCONCLUSIVE
     unknown = wrong(tripped=True).evidence(TARGET, facts={SETTLED: False})
-    assert outcome(breakers.judge_client_errors(unknown)) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-NEG-004", unknown)) is Outcome.INCONCLUSIVE
 
 
 def apart(*, trips_in_round: int = 0, proven: bool = True, status: int = 502) -> Tape:
@@ -57,11 +55,11 @@ def apart(*, trips_in_round: int = 0, proven: bool = True, status: int = 502) ->
 
 
 def test_failures_with_a_success_between_them() -> None:
-    assert outcome(judged(breakers.judge_failures_apart, apart())) is Outcome.PASS
-    assert rules(judged(breakers.judge_failures_apart, apart(trips_in_round=2))) == {"cb.opens_early"}
+    assert outcome(judged(partial(case_findings, "TC-NEG-005"), apart())) is Outcome.PASS
+    assert rules(judged(partial(case_findings, "TC-NEG-005"), apart(trips_in_round=2))) == {"cb.opens_early"}
     # A fault that took no hold: everything was served, and that proves nothing.
-    assert outcome(judged(breakers.judge_failures_apart, apart(status=200))) is Outcome.INCONCLUSIVE
-    assert outcome(judged(breakers.judge_failures_apart, apart(proven=False))) is Outcome.INCONCLUSIVE
+    assert outcome(judged(partial(case_findings, "TC-NEG-005"), apart(status=200))) is Outcome.INCONCLUSIVE
+    assert outcome(judged(partial(case_findings, "TC-NEG-005"), apart(proven=False))) is Outcome.INCONCLUSIVE
 
 
 def independent(*, healthy: int = 200, opens: bool = True, after: int = 503, restart: bool = True) -> Tape:
@@ -86,10 +84,10 @@ def independent(*, healthy: int = 200, opens: bool = True, after: int = 503, res
 
 
 def test_circuits_are_independent() -> None:
-    assert outcome(judged(breaker_apart.judge_apart, independent())) is Outcome.PASS
-    assert rules(judged(breaker_apart.judge_apart, independent(healthy=503))) == {"cb.not_isolated"}
-    assert "cb.never_opens" in rules(judged(breaker_apart.judge_apart, independent(opens=False)))
-    assert outcome(breaker_apart.judge_apart(nothing("TC-CB-004", TARGET))) is Outcome.INCONCLUSIVE
+    assert outcome(judged(partial(case_findings, "TC-CB-004"), independent())) is Outcome.PASS
+    assert rules(judged(partial(case_findings, "TC-CB-004"), independent(healthy=503))) == {"cb.not_isolated"}
+    assert "cb.never_opens" in rules(judged(partial(case_findings, "TC-CB-004"), independent(opens=False)))
+    assert outcome(case_findings("TC-CB-004", nothing("TC-CB-004", TARGET))) is Outcome.INCONCLUSIVE
 
 
 def shared(case: str, tape: Tape) -> Evidence:
@@ -98,14 +96,14 @@ def shared(case: str, tape: Tape) -> Evidence:
 
 
 def test_a_healthy_service_stays_served() -> None:
-    judge = breakers.judge_healthy_served
+    judge = partial(case_findings, "TC-NEG-006")
     assert outcome(judge(shared("TC-NEG-006", independent()))) is Outcome.PASS
     assert "cb.not_isolated" in rules(judge(shared("TC-NEG-006", independent(healthy=503))))
     assert outcome(judge(shared("TC-NEG-006", Tape("TC-CB-004")))) is Outcome.INCONCLUSIVE
 
 
 def test_an_open_circuit_survives_a_restart() -> None:
-    judge = breaker_apart.judge_restart
+    judge = partial(case_findings, "TC-CB-007")
     assert outcome(judge(shared("TC-CB-007", independent()))) is Outcome.PASS
     assert rules(judge(shared("TC-CB-007", independent(after=502)))) == {"cb.lost_on_restart"}
     assert outcome(judge(shared("TC-CB-007", independent(restart=False)))) is Outcome.INCONCLUSIVE
@@ -128,7 +126,7 @@ def hanging(*, takes_s: float = 5.0, opens: bool = True, rejection_ms: int = 1, 
 
 
 def test_a_service_that_hangs() -> None:
-    judge = breaker_trials.judge_hanging
+    judge = partial(case_findings, "TC-CB-005")
     assert outcome(judged(judge, hanging())) is Outcome.PASS
     assert "cb.never_opens" in rules(judged(judge, hanging(opens=False)))
     assert "cb.slow_rejection" in rules(judged(judge, hanging(rejection_ms=5000)))
@@ -169,7 +167,7 @@ def trials(
 
 
 def test_trials_that_fail() -> None:
-    judge = breaker_trials.judge_trials
+    judge = partial(case_findings, "TC-CB-006")
     assert outcome(judge(trials())) is Outcome.PASS
     assert rules(judge(trials(at_once=4))) == {"cb.half_open_flood"}
     # Successes of the first round counted: the second success closed it, and five failures more came through.
@@ -182,22 +180,16 @@ def test_trials_that_fail() -> None:
 
 def test_they_are_skipped_where_a_control_is_not_declared() -> None:
     bare = TARGET.model_copy(update={"policies": Policies()})
-    for missing in (
-        breakers.missing_client_error,
-        breakers.missing_failures_apart,
-        breakers.missing_healthy,
-        breaker_apart.missing_restart,
-        breaker_trials.missing_hang,
-    ):
-        assert "no circuit breaker" in missing(bare)
-        assert missing(TARGET) == ""
-    assert "only one service" in breaker_apart.missing_other(_with(TARGET.policies.circuit_breaker[:1]))
+    for case_id in ("TC-NEG-004", "TC-NEG-005", "TC-NEG-006", "TC-CB-007", "TC-CB-005"):
+        assert "no circuit breaker" in why_missing(case_id, bare)
+        assert why_missing(case_id, TARGET) == ""
+    assert "only one service" in why_missing("TC-CB-004", _with(TARGET.policies.circuit_breaker[:1]))
     no_bound = {name: one.model_copy(update={"timeout": None}) for name, one in TARGET.services.items()}
-    assert "no timeout for order" in breaker_trials.missing_hang(TARGET.model_copy(update={"services": no_bound}))
+    assert "no timeout for order" in why_missing("TC-CB-005", TARGET.model_copy(update={"services": no_bound}))
     no_4xx = TARGET.policies.circuit_breaker[0].model_copy(update={"failing_operation": None})
-    assert "failing_operation" in breakers.missing_client_error(_with((no_4xx,)))
+    assert "failing_operation" in why_missing("TC-NEG-004", _with((no_4xx,)))
     unpausable = {name: one for name, one in TARGET.faults.items() if name != "gateway"}
-    assert "restart its gateway" in breaker_apart.missing_restart(TARGET.model_copy(update={"faults": unpausable}))
+    assert "restart its gateway" in why_missing("TC-CB-007", TARGET.model_copy(update={"faults": unpausable}))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +198,7 @@ def test_they_are_skipped_where_a_control_is_not_declared() -> None:
 )
 def test_a_circuit_that_promises_nothing_of_failures_in_a_row_is_skipped(changes: dict[str, Any], told: str) -> None:
     policy = TARGET.policies.circuit_breaker[0].model_copy(update=changes)
-    assert told in breakers.missing_failures_apart(_with((policy,)))
+    assert told in why_missing("TC-NEG-005", _with((policy,)))
 
 
 def _with(circuits: tuple[Any, ...]) -> Target:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.cases.tape import Tape, nothing, outcome, preset, rules
+from tests.unit.cases.tape import Tape, case_findings, nothing, outcome, preset, rules, why_missing
 
 from proofload.cases.addresses import has_many
-from proofload.cases.negative import CASES, health, limits
+from proofload.cases.negative import limits
 from proofload.judge.verdict import Outcome
 from proofload.plan.policies import Policies
 
@@ -25,11 +25,11 @@ def under(*, rejected: int = 0, each: int = 100) -> Tape:
 
 
 def test_traffic_under_the_limit() -> None:
-    assert outcome(limits.judge_under(under().evidence(TARGET))) is Outcome.PASS
-    broken = limits.judge_under(under(rejected=1).evidence(TARGET))
+    assert outcome(case_findings("TC-NEG-001", under().evidence(TARGET))) is Outcome.PASS
+    broken = case_findings("TC-NEG-001", under(rejected=1).evidence(TARGET))
     assert rules(broken) == {"rl.wrongful_rejection"}
-    assert outcome(limits.judge_under(under(each=20).evidence(TARGET))) is Outcome.INCONCLUSIVE
-    assert outcome(limits.judge_under(nothing("TC-NEG-001", TARGET))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-NEG-001", under(each=20).evidence(TARGET))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-NEG-001", nothing("TC-NEG-001", TARGET))) is Outcome.INCONCLUSIVE
 
 
 def excess(*, leaks: bool = False, limited: bool = True) -> Tape:
@@ -43,10 +43,10 @@ def excess(*, leaks: bool = False, limited: bool = True) -> Tape:
 
 
 def test_one_clients_excess() -> None:
-    assert outcome(limits.judge_excess(excess().evidence(TARGET))) is Outcome.PASS
-    broken = limits.judge_excess(excess(leaks=True).evidence(TARGET))
+    assert outcome(case_findings("TC-NEG-002", excess().evidence(TARGET))) is Outcome.PASS
+    broken = case_findings("TC-NEG-002", excess(leaks=True).evidence(TARGET))
     assert {"rl.key_leak", "rl.wrongful_rejection"} == rules(broken)
-    assert outcome(limits.judge_excess(excess(limited=False).evidence(TARGET))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-NEG-002", excess(limited=False).evidence(TARGET))) is Outcome.INCONCLUSIVE
 
 
 def forged(header: str = "", *, opened: int = 0, victim: int = 100, spent: int = 100) -> Tape:
@@ -64,21 +64,20 @@ def forged(header: str = "", *, opened: int = 0, victim: int = 100, spent: int =
 
 
 def test_forged_headers() -> None:
-    assert outcome(limits.judge_forged(forged().evidence(TARGET))) is Outcome.PASS
+    assert outcome(case_findings("TC-NEG-003", forged().evidence(TARGET))) is Outcome.PASS
     for header in ("X-Forwarded-For", "Forwarded"):
-        broken = limits.judge_forged(forged(header, opened=2).evidence(TARGET))
+        broken = case_findings("TC-NEG-003", forged(header, opened=2).evidence(TARGET))
         assert rules(broken) == {"rl.evasion"}
         assert any(f"{header} header" in one.look_at for one in broken)
-    spent_by_others = limits.judge_forged(forged(victim=80).evidence(TARGET))
+    spent_by_others = case_findings("TC-NEG-003", forged(victim=80).evidence(TARGET))
     assert rules(spent_by_others) == {"rl.wrongful_rejection"}
-    starved = limits.judge_forged(forged("Forwarded", opened=4, spent=60).evidence(TARGET))
+    starved = case_findings("TC-NEG-003", forged("Forwarded", opened=4, spent=60).evidence(TARGET))
     assert outcome(starved) is not Outcome.PASS
 
 
 def test_nothing_sent_is_no_pass() -> None:
     for case in ("TC-NEG-002", "TC-NEG-003", "TC-NEG-009"):
-        (one,) = [one for one in CASES if one.id == case]
-        assert outcome(list(one.judge(nothing(case, TARGET)))) is Outcome.INCONCLUSIVE
+        assert outcome(case_findings(case, nothing(case, TARGET))) is Outcome.INCONCLUSIVE
 
 
 def limited(*, exempt: int = 200, after: int = 429) -> Tape:
@@ -91,24 +90,24 @@ def limited(*, exempt: int = 200, after: int = 429) -> Tape:
 
 
 def test_health_under_a_limit() -> None:
-    assert outcome(health.judge_limited(limited().evidence(TARGET))) is Outcome.PASS
-    assert rules(health.judge_limited(limited(exempt=429).evidence(TARGET))) == {"rl.exempt_limited"}
-    assert outcome(health.judge_limited(limited(exempt=503).evidence(TARGET))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-NEG-009", limited().evidence(TARGET))) is Outcome.PASS
+    assert rules(case_findings("TC-NEG-009", limited(exempt=429).evidence(TARGET))) == {"rl.exempt_limited"}
+    assert outcome(case_findings("TC-NEG-009", limited(exempt=503).evidence(TARGET))) is Outcome.INCONCLUSIVE
     # The window was over before the last exempt request: the client was not surely limited when it asked.
-    assert outcome(health.judge_limited(limited(after=200).evidence(TARGET))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-NEG-009", limited(after=200).evidence(TARGET))) is Outcome.INCONCLUSIVE
 
 
 def test_without_a_limit_or_addresses_they_are_skipped() -> None:
     bare = TARGET.model_copy(update={"policies": Policies()})
     far = TARGET.model_copy(update={"address": "http://gateway.example"})
-    for missing in (limits.missing, health.missing):
-        assert "no rate limit" in missing(bare)
-        assert "one address only" in missing(far)
-        assert missing(TARGET) == ""
+    for case in ("TC-NEG-001", "TC-NEG-002", "TC-NEG-003", "TC-NEG-009"):
+        assert "no rate limit" in why_missing(case, bare)
+        assert "one address only" in why_missing(case, far)
+        assert why_missing(case, TARGET) == ""
     assert has_many(far.model_copy(update={"sources": ("10.0.0.1",)}))
     no_exempt = TARGET.policies.rate_limit[0].model_copy(update={"exempt": ()})
     policies = TARGET.policies.model_copy(update={"rate_limit": (no_exempt,)})
-    assert "no exempt path" in health.missing(TARGET.model_copy(update={"policies": policies}))
+    assert "no exempt path" in why_missing("TC-NEG-009", TARGET.model_copy(update={"policies": policies}))
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
-from tests.unit.cases.tape import MS, S, Tape, line, nothing, outcome, preset, rules
+from tests.unit.cases.tape import MS, S, Tape, case_findings, line, nothing, outcome, preset, rules, why_missing
 
-from proofload.cases.negative import ledgers, secrets, users
-from proofload.cases.rate_limit import keys
+from proofload.cases.negative import secrets
 from proofload.judge.verdict import Outcome
 from proofload.plan.policies import Policies
 from proofload.record.ledger import AuditEntry, Ledgers, Reading, Sample
@@ -41,12 +41,12 @@ def strangers(*, contended: int = 0, side_by_side: bool = True) -> Tape:
 
 
 def test_different_users() -> None:
-    assert outcome(users.judge_strangers(strangers().evidence(TARGET))) is Outcome.PASS
-    assert "lock.users_contend" in rules(users.judge_strangers(strangers(contended=7).evidence(TARGET)))
-    assert outcome(users.judge_strangers(strangers(side_by_side=False).evidence(TARGET))) is Outcome.INCONCLUSIVE
-    assert outcome(users.judge_strangers(nothing("TC-NEG-007", TARGET))) is Outcome.INCONCLUSIVE
-    assert "no user lock" in users.missing(BARE)
-    assert users.missing(TARGET) == ""
+    assert outcome(case_findings("TC-NEG-007", strangers().evidence(TARGET))) is Outcome.PASS
+    assert "lock.users_contend" in rules(case_findings("TC-NEG-007", strangers(contended=7).evidence(TARGET)))
+    assert outcome(case_findings("TC-NEG-007", strangers(side_by_side=False).evidence(TARGET))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-NEG-007", nothing("TC-NEG-007", TARGET))) is Outcome.INCONCLUSIVE
+    assert "no user lock" in why_missing("TC-NEG-007", BARE)
+    assert why_missing("TC-NEG-007", TARGET) == ""
 
 
 CANARY, REAL = "Canary1!0011-password", "a-real-password-of-a-user"
@@ -69,7 +69,7 @@ def log(details: str = "reason") -> Ledgers:
 
 @pytest.mark.parametrize("secret", [CANARY, REAL])
 def test_secrets_in_errors_and_in_the_log(secret: str) -> None:
-    judge = secrets.judge_kept_secret
+    judge = partial(case_findings, "TC-NEG-008")
     assert outcome(judge(errors().evidence(TARGET, facts=FACTS, ledgers=log()))) is Outcome.PASS
     echoed = json.dumps({"detail": [{"input": {"password": secret}}]}).encode()
     leaking = judge(errors(echoed).evidence(TARGET, facts=FACTS, ledgers=log()))
@@ -85,7 +85,7 @@ def test_a_log_that_is_in_loki_alone_is_looked_at_too() -> None:
     assert declared is not None
     there = declared.model_copy(update={"files": (), "loki": "http://127.0.0.1:3100", "loki_query": '{job="x"}'})
     target = TARGET.model_copy(update={"policies": TARGET.policies.model_copy(update={"audit": there})})
-    judge = secrets.judge_kept_secret
+    judge = partial(case_findings, "TC-NEG-008")
     assert rules(judge(errors().evidence(target, facts=FACTS, ledgers=log(f"tried {REAL}")))) == {"audit.secret"}
     assert outcome(judge(errors().evidence(target, facts=FACTS, ledgers=log()))) is Outcome.PASS
     # It was declared, and nothing of it was read.
@@ -93,14 +93,14 @@ def test_a_log_that_is_in_loki_alone_is_looked_at_too() -> None:
 
 
 def test_secrets_not_looked_for_are_no_pass() -> None:
-    judge = secrets.judge_kept_secret
+    judge = partial(case_findings, "TC-NEG-008")
     assert outcome(judge(errors(count=2).evidence(TARGET, facts=FACTS, ledgers=log()))) is Outcome.INCONCLUSIVE
     assert outcome(judge(errors().evidence(TARGET, facts=FACTS, ledgers=Ledgers()))) is Outcome.INCONCLUSIVE
     unread = Ledgers((), (), {"audit.error": "gone"})
     assert outcome(judge(errors().evidence(TARGET, facts=FACTS, ledgers=unread))) is Outcome.INCONCLUSIVE
     assert outcome(judge(nothing("TC-NEG-008", TARGET, ledgers=log()))) is Outcome.INCONCLUSIVE
-    assert "no log-in" in secrets.missing(BARE)
-    assert secrets.missing(TARGET) == ""
+    assert "no log-in" in why_missing("TC-NEG-008", BARE)
+    assert why_missing("TC-NEG-008", TARGET) == ""
 
 
 READ_NS = 100 * S
@@ -140,14 +140,16 @@ def test_whoever_is_served_is_in_the_books() -> None:
     facts = {"names": [f"u{i}" for i in range(5)]}
 
     def judged(**lost: int) -> list[object]:
-        return list(ledgers.judge_served(served().evidence(TARGET, facts=facts, ledgers=books(**lost))))
+        return list(case_findings("TC-NEG-010", served().evidence(TARGET, facts=facts, ledgers=books(**lost))))
 
     assert outcome(judged()) is Outcome.PASS  # type: ignore[arg-type]
     assert rules(judged(lost_counts=5)) == {"mon.missing"}  # type: ignore[arg-type]
     assert rules(judged(lost_events=1)) == {"audit.missing"}  # type: ignore[arg-type]
-    assert outcome(ledgers.judge_served(nothing("TC-NEG-010", TARGET, ledgers=Ledgers()))) is Outcome.INCONCLUSIVE
-    assert "no metrics page" in ledgers.missing(BARE)
-    assert ledgers.missing(TARGET) == ""
+    assert (
+        outcome(case_findings("TC-NEG-010", nothing("TC-NEG-010", TARGET, ledgers=Ledgers()))) is Outcome.INCONCLUSIVE
+    )
+    assert "no metrics page" in why_missing("TC-NEG-010", BARE)
+    assert why_missing("TC-NEG-010", TARGET) == ""
 
 
 def own(*, admitted: int = 90, elsewhere: int = 200, sent: int = 95) -> Tape:
@@ -163,18 +165,18 @@ def own(*, admitted: int = 90, elsewhere: int = 200, sent: int = 95) -> Tape:
 
 
 def test_a_services_own_limit() -> None:
-    assert outcome(keys.judge_services(own().evidence(TARGET))) is Outcome.PASS
-    assert "rl.over_admission" in rules(keys.judge_services(own(admitted=95).evidence(TARGET)))
-    assert "rl.wrongful_rejection" in rules(keys.judge_services(own(admitted=89).evidence(TARGET)))
-    assert rules(keys.judge_services(own(elsewhere=429).evidence(TARGET))) == {"rl.service_limit_leaks"}
-    assert outcome(keys.judge_services(own(sent=40).evidence(TARGET))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-RL-003", own().evidence(TARGET))) is Outcome.PASS
+    assert "rl.over_admission" in rules(case_findings("TC-RL-003", own(admitted=95).evidence(TARGET)))
+    assert "rl.wrongful_rejection" in rules(case_findings("TC-RL-003", own(admitted=89).evidence(TARGET)))
+    assert rules(case_findings("TC-RL-003", own(elsewhere=429).evidence(TARGET))) == {"rl.service_limit_leaks"}
+    assert outcome(case_findings("TC-RL-003", own(sent=40).evidence(TARGET))) is Outcome.INCONCLUSIVE
     limits = TARGET.policies.rate_limit
     only_gateway = TARGET.model_copy(update={"policies": Policies(rate_limit=limits[:1])})
     as_high = limits[1].model_copy(update={"limit": 100})
     never_met = TARGET.model_copy(update={"policies": Policies(rate_limit=(limits[0], as_high))})
-    assert "no limit of a single service" in keys.missing_service(only_gateway)
-    assert "never met first" in keys.missing_service(never_met)
-    assert keys.missing_service(TARGET) == ""
+    assert "no limit of a single service" in why_missing("TC-RL-003", only_gateway)
+    assert "never met first" in why_missing("TC-RL-003", never_met)
+    assert why_missing("TC-RL-003", TARGET) == ""
 
 
 def crowd(*, admitted: int = 100, greedy: int = 6, quiet: int = 200) -> Tape:
@@ -188,8 +190,8 @@ def crowd(*, admitted: int = 100, greedy: int = 6, quiet: int = 200) -> Tape:
 
 
 def test_clients_in_parallel() -> None:
-    assert outcome(keys.judge_clients(crowd().evidence(TARGET))) is Outcome.PASS
-    assert "rl.over_admission" in rules(keys.judge_clients(crowd(admitted=101).evidence(TARGET)))
-    assert "rl.key_leak" in rules(keys.judge_clients(crowd(quiet=429).evidence(TARGET)))
-    assert outcome(keys.judge_clients(crowd(greedy=2).evidence(TARGET))) is Outcome.INCONCLUSIVE
-    assert "no rate limit" in keys.missing_clients(BARE)
+    assert outcome(case_findings("TC-RL-004", crowd().evidence(TARGET))) is Outcome.PASS
+    assert "rl.over_admission" in rules(case_findings("TC-RL-004", crowd(admitted=101).evidence(TARGET)))
+    assert "rl.key_leak" in rules(case_findings("TC-RL-004", crowd(quiet=429).evidence(TARGET)))
+    assert outcome(case_findings("TC-RL-004", crowd(greedy=2).evidence(TARGET))) is Outcome.INCONCLUSIVE
+    assert "no rate limit" in why_missing("TC-RL-004", BARE)

@@ -7,6 +7,7 @@ import pytest
 from proofload.cases.rate_limit import judging
 from proofload.core.clock import Anchor
 from proofload.judge.evidence import Evidence
+from proofload.judge.rate_limit import RateLimitContext
 from proofload.judge.verdict import Outcome
 from proofload.plan.reader import parse_target
 from proofload.record.exchange import Ending, Exchange, Fault
@@ -63,8 +64,8 @@ def evidence(counts: list[int], *, calibrated: bool = True, error: str = "") -> 
 
 
 def outcome(told: Evidence) -> Any:
-    scene = judging._scene(told)
-    (finding,) = judging._backend(told, scene)
+    context = RateLimitContext(told.target.policies.rate_limit[0], told.history, told.anchor)
+    (finding,) = judging._backend(told, context)
     return finding.outcome
 
 

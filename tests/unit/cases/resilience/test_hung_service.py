@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.unit.cases.tape import MS, S, Tape, nothing, outcome, preset, rules
+from tests.unit.cases.tape import MS, S, Tape, case_findings, nothing, outcome, preset, rules, why_missing
 
 from proofload.cases.resilience import hung_service as hanging
 from proofload.judge.verdict import Outcome
@@ -27,7 +27,7 @@ def company(*, status: int = 200, takes_ns: int = 5 * MS, waits_ns: int = 3 * S,
 
 
 def judged_company(tape: Tape) -> tuple[Outcome, set[str]]:
-    found = hanging.judge_cascade(tape.evidence(preset()))
+    found = case_findings("TC-CB-003", tape.evidence(preset()))
     return outcome(found), rules(found)
 
 
@@ -44,7 +44,7 @@ def test_a_service_that_is_well_and_fails_or_is_slow_is_named() -> None:
 def test_a_hang_that_nobody_saw_or_waited_on_decides_nothing() -> None:
     assert judged_company(company(proven=False)) == (Outcome.INCONCLUSIVE, set())
     assert judged_company(company(waits_ns=20 * MS)) == (Outcome.INCONCLUSIVE, set())
-    assert outcome(hanging.judge_cascade(nothing("TC-CB-003", preset()))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-CB-003", nothing("TC-CB-003", preset()))) is Outcome.INCONCLUSIVE
 
 
 def callers(status: int, takes_ns: int, *, held_ns: int = 20 * S, proven: bool = True) -> tuple[Outcome, set[str]]:
@@ -56,7 +56,7 @@ def callers(status: int, takes_ns: int, *, held_ns: int = 20 * S, proven: bool =
     tape.at_ns = begun_ns + held_ns
     tape.edge(Edge.UNDOING, "user", kind="pause")
     tape.edge(Edge.UNDONE, "user", kind="pause")
-    found = hanging.judge_timeout(tape.evidence(preset()))
+    found = case_findings("TC-RES-005", tape.evidence(preset()))
     return outcome(found), rules(found)
 
 
@@ -79,14 +79,14 @@ def test_a_hang_that_was_not_proven_or_too_short_decides_nothing() -> None:
 
 def test_what_cannot_hang_is_skipped_and_what_others_depend_on_hangs() -> None:
     target = preset()
-    found = hanging.scene(target)
-    assert found is not None
+    found = hanging.HANGING_BESIDE_OTHERS.find(target)
+    assert isinstance(found, hanging.HungService)
     assert found.victim == "user"
     assert {service for service, _ in found.company} == {"auth", "order"}
-    assert hanging.missing_company(target) == hanging.missing_timeout(target) == ""
+    assert why_missing("TC-CB-003", target) == why_missing("TC-RES-005", target) == ""
     without = Target.model_validate(
         {"version": 1, "address": "http://127.0.0.1:1", "operations": {"read": {"path": "/read"}}}
     )
-    assert "can be made to hang" in hanging.missing_company(without)
+    assert "can be made to hang" in why_missing("TC-CB-003", without)
     services = {**target.services, "user": target.services["user"].model_copy(update={"timeout": None})}
-    assert "promises no timeout" in hanging.missing_timeout(target.model_copy(update={"services": services}))
+    assert "promises no timeout" in why_missing("TC-RES-005", target.model_copy(update={"services": services}))

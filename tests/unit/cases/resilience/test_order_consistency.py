@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tests.unit.cases.tape import MS, Tape, nothing, outcome, preset, rules
+from tests.unit.cases.tape import MS, Tape, case_findings, nothing, outcome, preset, rules, why_missing
 
-from proofload.cases.resilience import crash_consistency as killed
 from proofload.judge.verdict import Outcome
 from proofload.plan.target import Target
 from proofload.record.fault_edge import Edge
@@ -45,7 +44,7 @@ def run(
             for body in ({"orders": book}, {"balance_cents": 4000 - paid + off}):
                 step, who = f"books 2, round {number}", 10 * number + user
                 tape.add(step, 200, user=who, body=json.dumps(body).encode())
-    found = killed.judge(tape.evidence(preset(), facts={"watch": watch}))
+    found = case_findings("TC-RES-004", tape.evidence(preset(), facts={"watch": watch}))
     return outcome(found), rules(found)
 
 
@@ -74,12 +73,12 @@ def test_nobody_cut_off_no_proof_or_no_answer_decides_nothing() -> None:
     assert run(proven=False) == (Outcome.INCONCLUSIVE, set())
     assert run(deposited=0, off=-250) == (Outcome.INCONCLUSIVE, set()), "how much was paid in is not known"
     assert run(watch=3) == (Outcome.INCONCLUSIVE, set()), "the books were never read to the end"
-    assert outcome(killed.judge(nothing("TC-RES-004", preset()))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-RES-004", nothing("TC-RES-004", preset()))) is Outcome.INCONCLUSIVE
 
 
 def test_a_target_without_orders_or_a_way_to_kill_is_skipped() -> None:
     target = preset()
-    assert killed.missing(target) == ""
+    assert why_missing("TC-RES-004", target) == ""
     bare = {"version": 1, "address": "http://127.0.0.1:1", "operations": {"read": {"path": "/read"}}}
-    assert "policies.orders" in killed.missing(Target.model_validate(bare))
-    assert "can't be killed" in killed.missing(target.model_copy(update={"faults": {}}))
+    assert "policies.orders" in why_missing("TC-RES-004", Target.model_validate(bare))
+    assert "can't be killed" in why_missing("TC-RES-004", target.model_copy(update={"faults": {}}))

@@ -7,7 +7,9 @@ import dataclasses
 import polars as pl
 import pytest
 from tests.prove.overload.queues import DEFECTS, SECOND, Server, loads, simulate
+from tests.unit.cases.tape import case_findings, why_missing
 
+from proofload.cases.case import PlannedCase
 from proofload.cases.resilience import overload
 from proofload.core.clock import Anchor
 from proofload.judge.evidence import Evidence
@@ -57,7 +59,7 @@ def evidence(server: Server | None = None, target: dict = TARGET, *, had: int = 
 
 
 def verdict(found: Evidence) -> Verdict:
-    return Verdict.of(CASE, overload.judge(found))
+    return Verdict.of(CASE, case_findings("TC-RES-001", found))
 
 
 def test_an_honest_server_passes() -> None:
@@ -108,9 +110,9 @@ def test_a_rate_limit_that_stands_before_the_capacity_is_named() -> None:
 
 
 def test_a_target_without_the_policy_is_skipped_and_one_with_it_is_not() -> None:
-    assert "policies.overload" in overload.missing(Target.model_validate({**TARGET, "policies": {}}))
-    assert overload.missing(Target.model_validate(TARGET)) == ""
-    assert overload.expected_ns(Target.model_validate(TARGET)) > 10 * SECOND
+    assert "policies.overload" in why_missing("TC-RES-001", Target.model_validate({**TARGET, "policies": {}}))
+    assert why_missing("TC-RES-001", Target.model_validate(TARGET)) == ""
+    assert PlannedCase.of(overload.overload, Target.model_validate(TARGET)).takes_ns > 10 * SECOND
     assert loads(100)[0][3] == "baseline"
 
 

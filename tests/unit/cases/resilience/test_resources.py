@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.unit.cases.tape import MS, S, Tape, line, nothing, outcome, preset, rules
+from tests.unit.cases.tape import MS, S, Tape, case_findings, line, nothing, outcome, preset, rules, why_missing
 
-from proofload.cases.resilience import audit_under_overload as recorded
-from proofload.cases.resilience import resources
 from proofload.judge.verdict import Outcome
 from proofload.plan.target import Target
 from proofload.record.ledger import Ledgers, Reading, Sample
@@ -37,7 +35,7 @@ def files(
         label = f"after {number}"
         readings += [reading(label, source, number * S, process_open_fds=grown[source]) for source in SOURCES]
     evidence = tape.evidence(preset(), ledgers=Ledgers(tuple(readings)))
-    found = resources.judge_files(evidence)
+    found = case_findings("TC-RES-002", evidence)
     return outcome(found), rules(found)
 
 
@@ -58,7 +56,7 @@ def test_a_pool_that_breaks_requests_when_it_is_used_up_fails() -> None:
 def test_gauges_that_were_not_read_and_too_few_requests_decide_nothing() -> None:
     assert files(read=False) == (Outcome.INCONCLUSIVE, set())
     assert files(each=20) == (Outcome.INCONCLUSIVE, set())
-    assert outcome(resources.judge_files(nothing("TC-RES-002", preset()))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-RES-002", nothing("TC-RES-002", preset()))) is Outcome.INCONCLUSIVE
 
 
 def pressed(
@@ -84,7 +82,7 @@ def pressed(
                     "process_cpu_seconds_total": 10 + 5 * place + idle * seconds,
                 }
                 readings.append(reading(f"{label} {half}", source, (10 * place + seconds) * S, **values))
-    found = resources.judge_pressure(tape.evidence(preset(), ledgers=Ledgers(tuple(readings))))
+    found = case_findings("TC-RES-003", tape.evidence(preset(), ledgers=Ledgers(tuple(readings))))
     return outcome(found), rules(found)
 
 
@@ -102,7 +100,7 @@ def test_memory_cpu_and_money_that_do_not_come_back_fail() -> None:
 
 def test_gauges_that_were_not_read_decide_nothing() -> None:
     assert pressed(read=False) == (Outcome.INCONCLUSIVE, set())
-    assert outcome(resources.judge_pressure(nothing("TC-RES-003", preset()))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-RES-003", nothing("TC-RES-003", preset()))) is Outcome.INCONCLUSIVE
 
 
 def rush(*, missing: int = 0, refused: int = 150, read_ns: int = 100 * S) -> tuple[Outcome, set[str]]:
@@ -116,7 +114,7 @@ def rush(*, missing: int = 0, refused: int = 150, read_ns: int = 100 * S) -> tup
         if number >= missing:
             entries.append(line(number + 1, json.dumps(fields), fields))
     ledgers = Ledgers(audit=tuple(entries))
-    found = recorded.judge(tape.evidence(preset(), ledgers=ledgers, facts={"read_ns": read_ns}))
+    found = case_findings("TC-INT-008", tape.evidence(preset(), ledgers=ledgers, facts={"read_ns": read_ns}))
     return outcome(found), rules(found)
 
 
@@ -132,11 +130,16 @@ def test_a_refusal_that_is_not_recorded_fails(missing: int) -> None:
 def test_a_rush_that_was_none_or_a_log_read_too_early_decides_nothing() -> None:
     assert rush(refused=20) == (Outcome.INCONCLUSIVE, set())
     assert rush(missing=1, read_ns=S) == (Outcome.INCONCLUSIVE, set())
-    assert outcome(recorded.judge(nothing("TC-INT-008", preset()))) is Outcome.INCONCLUSIVE
+    assert outcome(case_findings("TC-INT-008", nothing("TC-INT-008", preset()))) is Outcome.INCONCLUSIVE
 
 
 def test_what_is_not_declared_is_skipped() -> None:
-    assert resources.missing_files(preset()) == resources.missing_pressure(preset()) == recorded.missing(preset()) == ""
-    assert "open_files" in resources.missing_files(BARE)
-    assert "memory" in resources.missing_pressure(BARE)
-    assert "rate_limit" in recorded.missing(BARE)
+    assert (
+        why_missing("TC-RES-002", preset())
+        == why_missing("TC-RES-003", preset())
+        == why_missing("TC-INT-008", preset())
+        == ""
+    )
+    assert "open_files" in why_missing("TC-RES-002", BARE)
+    assert "memory" in why_missing("TC-RES-003", BARE)
+    assert "rate_limit" in why_missing("TC-INT-008", BARE)
