@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,23 +46,50 @@ class Account:
 class Accounts:
     """Makes accounts on demand. Without a log-in in the target file, accounts are mere names without a token."""
 
-    def __init__(self, target: Target, engine: Engine, sources: Addresses) -> None:
+    def __init__(self, target: Target, engine: Engine, sources: Addresses, reserve: int = 0) -> None:
+        """`reserve` accounts are kept for when the service that signs users up is broken by a case."""
         self._target = target
         self._engine = engine
         self._sources = sources
         self._next = 1
         self._batch = 0
         self._lock = asyncio.Lock()
+        self._reserve_size = reserve
+        self._reserve: list[Account] = []
+        self._spare: Account | None = None
         # Known to this process alone; a user that an earlier run made has another password, and gets a new number.
         self._run = secrets.token_hex(3)
 
     async def take(self, count: int) -> Sequence[Account]:
-        """Return `count` logged-in accounts that nobody else was given. Raises TargetError where signing up fails."""
+        """Return `count` logged-in accounts that nobody else was given. Raises TargetError where signing up fails.
+
+        While a case has broken the very service that signs users up, they come from the reserve, as far as it goes.
+        """
         async with self._lock:
-            made: list[Account] = []
-            while len(made) < count:
-                made += await self._make(min(_USERS_PER_SOURCE, count - len(made)))
+            try:
+                made = await self._several(count)
+            except TargetError:
+                if count > len(self._reserve):
+                    raise
+                return [self._reserve.pop() for _ in range(count)]
+            await self._refill()
             return made
+
+    async def spare(self) -> Account:
+        """Return the one account for calls that belong to no case, such as those that bring a service back."""
+        if self._spare is None:
+            (self._spare,) = await self.take(1)
+        return self._spare
+
+    async def _refill(self) -> None:
+        with contextlib.suppress(TargetError):
+            self._reserve += await self._several(self._reserve_size - len(self._reserve))
+
+    async def _several(self, count: int) -> list[Account]:
+        made: list[Account] = []
+        while len(made) < count:
+            made += await self._make(min(_USERS_PER_SOURCE, count - len(made)))
+        return made
 
     async def _make(self, count: int) -> list[Account]:
         users = self._target.users

@@ -96,6 +96,11 @@ class CaseContext:
         async with self.traffic.sending():
             return await self._shared.accounts.take(count)
 
+    async def spare_account(self) -> Account:
+        """Return the one account for calls that belong to no case."""
+        async with self.traffic.sending():
+            return await self._shared.accounts.spare()
+
     @property
     def many_sources(self) -> bool:
         """Return whether clients can be told apart by their addresses."""

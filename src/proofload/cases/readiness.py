@@ -138,7 +138,7 @@ async def bring_back(run: CaseContext, services: Iterable[str]) -> dict[str, str
         operation = reads(run.target).get(service)
         try:
             if circuits:
-                (account,) = await run.accounts(1)
+                account = await run.spare_account()
                 run.facts.pop(SETTLED, None)
                 await settle(run, circuits[0], account, f"settle {service}")
                 if not run.facts.get(SETTLED):
@@ -153,7 +153,7 @@ async def bring_back(run: CaseContext, services: Iterable[str]) -> dict[str, str
 
 
 async def _served(run: CaseContext, service: str, operation: str) -> bool:
-    (account,) = await run.accounts(1)
+    account = await run.spare_account()
     until_ns = run.clock.now_ns() + _HEALTHY_WITHIN_NS
     served: list[bool] = []
 

@@ -10,6 +10,7 @@ from proofload.cases.accounts import Accounts
 from proofload.cases.addresses import Addresses
 from proofload.cases.case import AnyCase, PlannedCase
 from proofload.cases.context import RunShared
+from proofload.cases.isolation import clash, sign_up_operations, used_by
 from proofload.cases.progress import Audience
 from proofload.cases.resource_locks import ResourceLocks
 from proofload.core.clock import SystemClock
@@ -30,6 +31,8 @@ from proofload.suite.schedule import Schedule
 from proofload.suite.verdicts import judge_bundle
 
 VERDICTS = "verdicts.json"
+_RESERVE = 4
+"""Test users kept for cases that follow on a broken service which signs users up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,10 @@ async def run(
 
     addresses = Addresses(seed, endpoint.host, target.sources)
     setup = new_engine(f"{run_id}-{SETUP}")
-    accounts = Accounts(target, setup, addresses)
+    planned = [PlannedCase.of(case, target) for case in cases]
+    accounts = Accounts(target, setup, addresses, reserve=_RESERVE if _sign_up_breaks(target, planned) else 0)
     shared = RunShared(target, clock, seed, run_id, addresses, accounts, observing, new_engine)
-    schedule = Schedule([PlannedCase.of(case, target) for case in cases])
+    schedule = Schedule(planned)
     shared.resource_locks = ResourceLocks(schedule.disturbed)
     shared.on_fault = observing.fault
     conductor = Conductor(shared, writer, schedule, fail_fast=fail_fast)
@@ -104,3 +108,9 @@ async def run(
         writer.write_json(files.MONITORING, dict(await observing.finish(verdicts)))
         writer.seal()
     return Ended(writer.path, verdicts, conductor.took_ns, seed, began_wall_ns, got_signal)
+
+
+def _sign_up_breaks(target: Target, planned: Sequence[PlannedCase]) -> bool:
+    """Return whether one of the cases breaks a service without which no test user can be made."""
+    uses = used_by(target, sign_up_operations(target))
+    return bool(uses) and any(clash(uses, one.disturbs) for one in planned)

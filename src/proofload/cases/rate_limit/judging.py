@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from proofload.cases.declared_limits import allowance, is_bucket
+from proofload.cases.isolation import service_of
 from proofload.cases.rate_limit.driving import enforcement, headers
 from proofload.core.units import format_duration
 from proofload.judge.delivery import judge_delivery, rest_on
@@ -24,6 +23,7 @@ from proofload.judge.rate_limit import (
     judge_rejection_speed,
 )
 from proofload.judge.verdict import Finding, Outcome, held
+from proofload.plan.operation import Operation
 from proofload.plan.policies import RateLimitPolicy
 from proofload.record.ledger import Reading
 
@@ -165,22 +165,23 @@ def _speed(evidence: Evidence, context: RateLimitContext) -> list[Finding]:
 def _backend(evidence: Evidence, context: RateLimitContext) -> list[Finding]:
     """Return whether what the service behind the gateway counted agrees with what was admitted."""
     probe = evidence.target.operations[context.policy.probe]
-    service = evidence.target.services.get(probe.service or "")
-    if probe.service is None or service is None or service.metrics is None:
+    name = service_of(evidence.target, context.policy.probe)
+    service = evidence.target.services.get(name or "")
+    if name is None or service is None or service.metrics is None:
         return []
-    calibrated = evidence.ledgers.reading("uncalibrated", probe.service) is not None
+    calibrated = evidence.ledgers.reading("uncalibrated", name) is not None
     labels = (*(("uncalibrated",) if calibrated else ()), "before", "after")
-    readings = [one for label in labels if (one := evidence.ledgers.reading(label, probe.service)) is not None]
+    readings = [one for label in labels if (one := evidence.ledgers.reading(label, name)) is not None]
     if len(readings) < len(labels):
         return []
     error = next((one.error for one in readings if one.error), "")
     if error:
-        return [_untold(f"the hits of service {probe.service} could not be read: {error}")]
-    counted = [_hits(one, service.hits, probe.path) for one in readings]
+        return [_untold(f"the hits of service {name} could not be read: {error}")]
+    counted = _hits(readings, service.hits, probe)
     calibration = _rows(evidence, "calibration")
     if calibrated and counted[1] - counted[0] != len(calibration):
         says = (
-            f"service {probe.service} counted {counted[1] - counted[0]} for {len(calibration)} requests that nobody "
+            f"service {name} counted {counted[1] - counted[0]} for {len(calibration)} requests that nobody "
             "rejected: its count can't tell what reached it"
         )
         return [_untold(says)]
@@ -195,10 +196,10 @@ def _untold(says: str) -> Finding:
     return Finding("rl.rejected_reached_backend", Outcome.INCONCLUSIVE, says)
 
 
-def _hits(reading: Reading, counter: str, path: str) -> int:
-    told: Sequence[float] = [
-        sample.value
-        for sample in reading.samples
-        if sample.name == counter and path in (sample.labels.get("route"), sample.labels.get("path"))
-    ]
-    return round(sum(told))
+def _hits(readings: Sequence[Reading], counter: str, probe: Operation) -> list[int]:
+    """Return the counter's value for the probe at each reading: its series name the probe's path in some label."""
+    names = {probe.path, probe.counted_as}
+    series = [[sample for sample in one.samples if sample.name == counter] for one in readings]
+    told = [[sample for sample in some if names & set(sample.labels.values())] for some in series]
+    # A counter that knows no paths counts all together; whether that tells anything, the calibration shows.
+    return [round(sum(sample.value for sample in some)) for some in (told if any(told) else series)]

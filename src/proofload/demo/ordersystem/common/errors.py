@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from proofload.demo.ordersystem.common import renaming
+
 ERROR_CODE_HEADER = "x-error-code"
 """Services repeat the code of an error here, so that the gateway need not read bodies."""
 
@@ -25,4 +27,4 @@ class StoreDownError(Exception):
 
 def error_body(code: str, message: str, request_id: str) -> bytes:
     """Return the JSON body that all errors of the system have."""
-    return json.dumps({"code": code, "message": message, "request_id": request_id}).encode()
+    return json.dumps({"code": renaming.code(code), "message": message, "request_id": request_id}).encode()

@@ -14,7 +14,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from proofload.demo.ordersystem.common import processes, switches
+from proofload.demo.ordersystem.common import processes, renaming, switches
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 IN_FILES = "PROMETHEUS_MULTIPROC_DIR" in os.environ
@@ -51,13 +51,13 @@ class Metrics:
         self.requests = Counter(
             "http_requests_total",
             "Every answer given to a client, by route template; /health and /metrics are no traffic.",
-            ("service", "route", "method", "status"),
+            renaming.labels(("service", "route", "method", "status")),
             registry=self.registry,
         )
         self.durations = Histogram(
             "http_request_duration_seconds",
             "Time from the whole head of a request to its answer.",
-            ("service", "route", "method"),
+            renaming.labels(("service", "route", "method")),
             buckets=BUCKETS_S,
             registry=self.registry,
         )
