@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence, Set
 
+from proofload.judge.audit.envelopes import decode
 from proofload.judge.audit.expected import ExpectedEvent
+from proofload.judge.audit.fields import text_of
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import AuditPolicy
 from proofload.record.ledger import AuditEntry
@@ -74,7 +76,8 @@ def _only(keys: Counter[tuple[str, str]], ids: Set[str]) -> Counter[tuple[str, s
 
 
 def _keys(policy: AuditPolicy, entries: Sequence[AuditEntry]) -> Counter[tuple[str, str]]:
-    event, request = policy.fields.get("event", "event"), policy.fields.get("request_id", "request_id")
     return Counter(
-        (str(entry.fields.get(event)), str(entry.fields.get(request))) for entry in entries if entry.fields is not None
+        (text_of(policy, entry, "event"), text_of(policy, entry, "request_id"))
+        for entry in decode(policy, entries)
+        if entry.fields is not None
     )
