@@ -23,7 +23,8 @@ def judge_missing(policy: AuditPolicy, matched: Match, evidence: AuditEvidence, 
     rule = "audit.missing"
     certain = [(one, found) for one, found in matched.pairs if one.certain]
     absent = [one for one, found in certain if not found]
-    due = [one for one in absent if one.done_ns + policy.arrives_within <= evidence.read_ns]
+    doubtful = {one.row for one, _ in matched.doubtful}
+    due = [one for one in absent if one.done_ns + policy.arrives_within <= evidence.read_ns and one.row not in doubtful]
     figures: dict[str, int | float | str] = {"expected": len(certain), "missing": len(absent)}
     if due:
         kinds: dict[str, int] = defaultdict(int)
@@ -41,6 +42,10 @@ def judge_missing(policy: AuditPolicy, matched: Match, evidence: AuditEvidence, 
             look_at=_LOOK,
             figures=figures,
         )
+    if absent and doubtful:
+        says = f"{len(absent)} events are not in the log under their ids, and may be there under ids that are not ours"
+        shown = tuple(f"row {one.row}: {told(some[0])}" for one, some in matched.doubtful[:_NAMED])
+        return Finding(rule, Outcome.INCONCLUSIVE, says, len(certain), needed, shown=shown, figures=figures)
     if absent:
         says = (
             f"{len(absent)} events are not in the log, but it was read within {format_duration(policy.arrives_within)}"

@@ -51,7 +51,7 @@ def judge_audit(
         return [Finding("audit.missing", Outcome.INCONCLUSIVE, says)]
     entries = decode(policy, ledgers.audit)
     as_text = [judge_forged(entries, evidence.forgeries), judge_secrets(entries, evidence.secrets, evidence.digests)]
-    if problem := illegible(policy, entries):
+    if problem := illegible(policy, entries, sum(one.certain for one in expected)):
         return [Finding("audit.missing", Outcome.INCONCLUSIVE, problem, 0, needed), *as_text]
     matched: Match = match(policy, entries, expected, evidence)
     times = judge_times(policy, matched, evidence)

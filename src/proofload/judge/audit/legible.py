@@ -21,8 +21,11 @@ _TORN = re.compile(r'^\s*\{\s*(?:"|$)|".*\}\s*,?\s*$|\{\s*"|"\s*:\s*["\d{\[tfn-]
 _FORMS = {"json": "JSON objects", "logfmt": "logfmt", "rfc5424": "RFC 5424", "text": "fit `pattern`"}
 
 
-def illegible(policy: AuditPolicy, entries: Sequence[AuditEntry]) -> str:
-    """Return why nothing in the log can be read as declared, with what to declare; nothing where something can."""
+def illegible(policy: AuditPolicy, entries: Sequence[AuditEntry], expected: int) -> str:
+    """Return why nothing in the log can be read as declared, with what to declare; nothing where something can.
+
+    Events by other names are only taken for the declared ones where there are half as many as were `expected`.
+    """
     lines = [entry for entry in entries if entry.text.strip()]
     if not lines:
         return ""
@@ -40,7 +43,7 @@ def illegible(policy: AuditPolicy, entries: Sequence[AuditEntry]) -> str:
             f"none of {len(read)} entries has the field {named(policy, 'event')!r}; found keys: {found}: "
             "check policies.audit.fields"
         )
-    if policy.events and not events.keys() & set(policy.events.values()):
+    if policy.events and not events.keys() & set(policy.events.values()) and 2 * events.total() >= expected:
         found = ", ".join(f"{visible(event, 40)} ({count})" for event, count in events.most_common(_KEYS))
         return (
             f"none of {len(read)} entries has one of the events {', '.join(sorted(policy.events.values()))}; "

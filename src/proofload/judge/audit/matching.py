@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from proofload.judge.audit.expected import AuditEvidence, ExpectedEvent
@@ -28,6 +28,8 @@ class Match:
     entries: int = 0
     without_id: int = 0
     """Expected events that were only found by other fields, since their entries have no request id."""
+    doubtful: list[Pair] = field(default_factory=list)
+    """Those without an entry of their own, while one of their kind and user bears the id of no request of ours."""
     other_id: list[Pair] = field(default_factory=list)
     """Those whose entries have ids that are not ours."""
     loose: list[Pair] = field(default_factory=list)
@@ -61,8 +63,7 @@ def match(
 ) -> Match:
     """Return the match; an entry under another id than ours stands for one event of its kind at the most.
 
-    Entries with ids that are not ours are only taken by user, or where not one event of that kind is found by its id:
-    else they are events of others.
+    Entries with ids that are not ours are only taken where not one event of that kind is found by its id.
     """
     by_key: dict[tuple[str, str], list[AuditEntry]] = defaultdict(list)
     found = Match(entries=len(entries))
@@ -79,8 +80,17 @@ def match(
         if by_id:
             held[place] = by_id
     exact = set(held)
-    for place, some in _by_other_fields(policy, entries, expected, exact, evidence):
-        held.setdefault(place, []).extend(some)
+    aliases = {
+        text_of(policy, entry, "user"): name
+        for place, some in held.items()
+        if (name := expected[place].user)
+        for entry in some
+    }
+    for place, some, is_sure in _by_other_fields(policy, entries, expected, exact, aliases, evidence):
+        if is_sure:
+            held.setdefault(place, []).extend(some)
+        else:
+            found.doubtful.append((expected[place], some))
     for place, one in enumerate(expected):
         pair = (one, held.get(place, []))
         found.pairs.append(pair)
@@ -100,9 +110,13 @@ def _by_other_fields(
     entries: Sequence[AuditEntry],
     expected: Sequence[ExpectedEvent],
     exact: Set[int],
+    aliases: Mapping[str, str],
     evidence: AuditEvidence | None,
-) -> Iterator[tuple[int, _Slot]]:
-    """Yield places of expected events with the entries that tell of them, kind by kind."""
+) -> Iterator[tuple[int, _Slot, bool]]:
+    """Yield places of expected events with the entries that tell of them, kind by kind, and whether that is sure.
+
+    Where some events of a kind are found by their ids, ids are kept: an entry under another id is hardly ours then.
+    """
     kinds: dict[str, list[int]] = defaultdict(list)
     for place, one in enumerate(expected):
         kinds[policy.events.get(one.event, one.event)].append(place)
@@ -111,9 +125,20 @@ def _by_other_fields(
         loose[text_of(policy, entry, "event")].append(entry)
     for kind, found in loose.items():
         wanted = [place for place in kinds.get(kind, ()) if place not in exact]
-        if wanted:
-            known_ids = len(wanted) < len(kinds[kind])
-            yield from _Fallback(policy, found, expected, wanted, evidence).run(known_ids=known_ids)
+        if not wanted:
+            continue
+        if len(wanted) == len(kinds[kind]):
+            for place, slot in _Fallback(policy, found, expected, wanted, aliases, evidence).run():
+                yield place, slot, True
+            continue
+        bare = [entry for entry in found if not text_of(policy, entry, "request_id")]
+        rest = dict.fromkeys(wanted)
+        for place, slot in _Fallback(policy, bare, expected, wanted, aliases, evidence).run():
+            del rest[place]
+            yield place, slot, True
+        others = [entry for entry in found if text_of(policy, entry, "request_id")]
+        for place, slot in _Fallback(policy, others, expected, list(rest), aliases, evidence).by_user():
+            yield place, slot, False
 
 
 def _not_of_ours(
@@ -146,6 +171,7 @@ class _Fallback:
         entries: Sequence[AuditEntry],
         expected: Sequence[ExpectedEvent],
         wanted: Sequence[int],
+        aliases: Mapping[str, str],
         evidence: AuditEvidence | None,
     ) -> None:
         self._policy = policy
@@ -155,24 +181,31 @@ class _Fallback:
         self._left = {id(entry): entry for entry in _in_time(policy, entries)}
         names = sorted({name for place in wanted if (name := expected[place].user)})
         given = {text_of(policy, entry, "user") for entry in entries}
-        called = {text: next((name for name in names if is_named(policy, name, text)), "") for text in given if text}
+        called = {
+            text: next((name for name in names if is_named(policy, name, text)), aliases.get(text, ""))
+            for text in given
+            if text
+        }
         self._called = {id(entry): called.get(text_of(policy, entry, "user"), "") for entry in entries}
 
-    def run(self, *, known_ids: bool) -> Iterator[tuple[int, _Slot]]:
+    def run(self) -> Iterator[tuple[int, _Slot]]:
         """Yield what belongs together: by user and address, by user, by address, and at last by order alone."""
+        yield from self.by_user()
         telling = any(self._called.values())
+        # Without the right name, an entry is only ours where no stranger's name says otherwise.
+        for key, entry in list(self._left.items()):
+            if telling and not self._called[key] and text_of(self._policy, entry, "user"):
+                del self._left[key]
+        yield from self._stage(lambda one: parse_address(one.ip), self._address)
+        yield from self._stage(lambda one: True, lambda entry: True)
+
+    def by_user(self) -> Iterator[tuple[int, _Slot]]:
+        """Yield what belongs together by user and address, and by user."""
         yield from self._stage(
             lambda one: (one.user, parse_address(one.ip)) if one.user and one.ip else None,
             lambda entry: (self._called[id(entry)], self._address(entry)) if self._called[id(entry)] else None,
         )
         yield from self._stage(lambda one: one.user, lambda entry: self._called[id(entry)] or None)
-        # Without the right name, an entry is only ours where neither a stranger's name nor an id says otherwise.
-        for key, entry in list(self._left.items()):
-            strange = telling and not self._called[key] and text_of(self._policy, entry, "user")
-            if strange or (known_ids and text_of(self._policy, entry, "request_id")):
-                del self._left[key]
-        yield from self._stage(lambda one: parse_address(one.ip), self._address)
-        yield from self._stage(lambda one: True, lambda entry: True)
 
     def _address(self, entry: AuditEntry) -> object:
         return parse_address(entry.value(named(self._policy, "ip")))

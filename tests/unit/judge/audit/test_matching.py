@@ -115,6 +115,17 @@ def test_events_of_others_do_not_stand_in_for_ours() -> None:
     assert failed(judge([*entries(overwritten)[1:], *strange])) == {"audit.missing"}
 
 
+def test_one_entry_under_another_id_among_many_of_ours_leaves_a_doubt() -> None:
+    found = judge(entries(lambda n: overwritten(n) if n == 7 else {}))
+    assert failed(found) == set()
+    assert found["audit.missing"].outcome is Outcome.INCONCLUSIVE
+    by_id = judge(entries(lambda n: {"user": 70 + n % USERS, **(overwritten(n) if n == 7 else {})}))
+    assert by_id["audit.missing"].outcome is Outcome.INCONCLUSIVE
+    assert failed(judge(entries(lambda n: overwritten(n) if n == 7 else {}, [n for n in range(COUNT) if n != 3]))) == {
+        "audit.missing"
+    }
+
+
 def test_one_event_told_twice_under_one_id_of_the_target_is_duplicated() -> None:
     written = entries(overwritten)
     assert failed(judge([*written, written[3]])) == {"audit.duplicated"}
