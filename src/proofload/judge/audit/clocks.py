@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from proofload.core.units import NS_PER_SECOND, format_duration
 from proofload.judge.audit.expected import ExpectedEvent
 from proofload.judge.audit.fields import named, parse_time_ns
-from proofload.judge.audit.matching import Match
+from proofload.judge.audit.matching import UNTOLD, Match
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import AuditPolicy
 from proofload.record.ledger import AuditEntry
 
 _NAMED = 5
+_REVERSED, _FLUSH = "audit.times_reversed", "audit.time_of_flush"
 _APART_NS = NS_PER_SECOND // 10
 """How far two requests must lie apart before the order of their times is a proof."""
 _BEHIND_NS = 2 * NS_PER_SECOND
@@ -39,6 +40,8 @@ class _Told:
 
 def judge_clocks(policy: AuditPolicy, matched: Match) -> list[Finding]:
     """Return `audit.times_reversed` and `audit.time_of_flush` for entries of one writer that bear a readable time."""
+    if not matched.exact:
+        return [Finding(rule, Outcome.SKIPPED, UNTOLD) for rule in (_REVERSED, _FLUSH)] if matched.found else []
     clocks = _by_clock(policy, matched)
     return [_reversed(clocks), _of_flush(clocks)]
 
@@ -54,7 +57,7 @@ def _by_clock(policy: AuditPolicy, matched: Match) -> list[list[_Told]]:
 
 
 def _reversed(clocks: Sequence[Sequence[_Told]]) -> Finding:
-    rule = "audit.times_reversed"
+    rule = _REVERSED
     pairs = [pair for told in clocks for pair in _one_after_another(told)]
     wrong = [(first, then) for first, then in pairs if first.time_ns > then.time_ns]
     if not wrong:
@@ -91,7 +94,7 @@ def _one_after_another(told: Sequence[_Told]) -> Iterator[tuple[_Told, _Told]]:
 
 def _of_flush(clocks: Sequence[Sequence[_Told]]) -> Finding:
     """Compare how far each time lies behind its answer: by the offset of the clocks, which is the same for all."""
-    rule = "audit.time_of_flush"
+    rule = _FLUSH
     examined, worst_ns = 0, 0
     late: list[_Told] = []
     for told in clocks:

@@ -16,6 +16,7 @@ Pair = tuple[ExpectedEvent, list[AuditEntry]]
 _Slot = list[AuditEntry]
 
 _LEAST_PREFIX = 6
+UNTOLD = "no entry bears a request id of ours, so that events of one kind can't be told apart"
 _MOST_PAIRS = 1_000_000
 
 
@@ -37,6 +38,11 @@ class Match:
     exact: list[Pair] = field(default_factory=list)
     """Those matched by their own request id: of the others it is not certain that each has its own entry."""
 
+    @property
+    def found(self) -> bool:
+        """Return whether any event was found."""
+        return any(entries for _, entries in self.pairs)
+
     def named(self, policy: AuditPolicy, *, rightly: bool = False) -> list[Pair]:
         """Return the pairs by which it can be judged whom an entry names: by id, or where it names a user of ours.
 
@@ -44,7 +50,8 @@ class Match:
         """
         users = sorted({one.user for one, _ in self.pairs if one.user})
         others = [(pair, text_of(policy, pair[1][0], "user")) for pair in self.loose if pair[1]]
-        ours = {given for _, given in others if given and any(is_named(policy, name, given) for name in users)}
+        every = {given for _, given in others if given}
+        ours = {given for given in every if any(is_named(policy, name, given) for name in users)}
         return [
             *self.exact,
             *(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from proofload.core.units import NS_PER_SECOND, format_duration
 from proofload.judge.audit.expected import AuditEvidence, ExpectedEvent
 from proofload.judge.audit.fields import named, parse_time_ns
-from proofload.judge.audit.matching import Match
+from proofload.judge.audit.matching import UNTOLD, Match
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import AuditPolicy
 from proofload.record.ledger import AuditEntry
@@ -73,6 +73,8 @@ def judge_order(policy: AuditPolicy, matched: Match) -> Finding:
     in which entries arrive had passed.
     """
     rule = "audit.order"
+    if matched.found and not matched.exact:
+        return Finding(rule, Outcome.SKIPPED, UNTOLD)
     by_source: dict[str, list[tuple[ExpectedEvent, AuditEntry]]] = defaultdict(list)
     for one, found in matched.exact:
         if one.certain and found:

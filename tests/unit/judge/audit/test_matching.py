@@ -104,7 +104,9 @@ def test_entries_under_other_ids_are_not_missing_and_their_loss_is(kind: str) ->
 def test_whose_ids_are_promised_is_declared() -> None:
     for promise, outcome in (("ours", Outcome.FAIL), ("theirs", Outcome.PASS), (None, Outcome.INCONCLUSIVE)):
         policy = AuditPolicy(events={"login_failed": "login_failed"}, request_ids=promise)  # type: ignore[arg-type]
-        assert judge(entries(overwritten), policy)["audit.request_id"].outcome is outcome
+        found = judge(entries(overwritten), policy)
+        assert found["audit.request_id"].outcome is outcome
+        assert unsure(found) == ({"audit.request_id"} if promise is None else set())
         assert judge(entries(), policy)["audit.request_id"].outcome is Outcome.PASS
 
 
