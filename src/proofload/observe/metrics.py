@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import urllib.error
-import urllib.request
+import re
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from proofload.core.clock import Clock
+from proofload.core.text import visible
+from proofload.observe.bounded import exchange
+from proofload.observe.side_channel import without_credentials
+from proofload.plan.masking import masked_text
 from proofload.record.ledger import Reading, Sample
 
 _ACCEPT = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
-_LIMIT_BYTES = 64 << 20
+_ACCEPT_TEXT = "text/plain;version=0.0.4"
+_LIMIT_BYTES = 32 << 20
+_EXEMPLAR = re.compile(r"(\S+?(?:\{.*\})?\s+\S+(?:\s+\S+)?)\s+#\s+\{.*")
 
 
 def parse_metrics(page: str, content_type: str = "text/plain") -> tuple[Sample, ...]:
@@ -34,30 +39,42 @@ def parse_metrics(page: str, content_type: str = "text/plain") -> tuple[Sample, 
 
 
 async def read_metrics(url: str, *, source: str, label: str, clock: Clock, timeout_s: float = 5.0) -> Reading:
-    """Return what the endpoint at `url` counts; its values held at some instant inside the reading's interval."""
+    """Return what the endpoint at `url` counts; its values held at some instant inside the reading's interval.
+
+    A page that says it is OpenMetrics and is not quite is asked for again in the text format, by which it is read then.
+    """
     asked_ns = clock.now_ns()
     try:
-        page, content_type = await asyncio.to_thread(_fetch, url, timeout_s)
-        samples, error = parse_metrics(page, content_type), ""
+        samples, asked_ns = await asyncio.to_thread(_read, url, timeout_s, clock)
+        error = ""
     except (OSError, http.client.HTTPException, ValueError) as problem:
-        samples, error = (), f"{url}: {problem or type(problem).__name__}"
+        samples, error = (), f"{masked_text(url)}: {visible(str(problem) or type(problem).__name__, 300)}"
     return Reading(source, label, asked_ns, clock.now_ns(), samples, error)
 
 
-def _fetch(url: str, timeout_s: float) -> tuple[str, str]:
-    if not url.startswith(("http://", "https://")):
-        raise ValueError(f"got {url!r}, expected an http or https URL")
-    request = urllib.request.Request(url, headers={"Accept": _ACCEPT})  # noqa: S310 -- the scheme was checked
-    opener = urllib.request.build_opener(_PageRedirects, urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=timeout_s) as answer:
-        page = answer.read(_LIMIT_BYTES + 1)
-        if len(page) > _LIMIT_BYTES:
-            raise ValueError(f"got more than {_LIMIT_BYTES >> 20} MiB, expected a metrics page")
-        return page.decode("utf-8"), answer.headers.get("Content-Type", "text/plain")
+def _read(url: str, timeout_s: float, clock: Clock) -> tuple[tuple[Sample, ...], int]:
+    """Return the samples, and when the page that holds them was asked for. Parsing belongs into this thread, too."""
+    asked_ns = clock.now_ns()
+    page, content_type = _fetch(url, timeout_s, _ACCEPT)
+    try:
+        return parse_metrics(page, content_type), asked_ns
+    except ValueError:
+        if "openmetrics" not in content_type:
+            raise
+    asked_ns = clock.now_ns()
+    page, _ = _fetch(url, timeout_s, _ACCEPT_TEXT)
+    return parse_metrics("\n".join(map(_without_exemplar, page.split("\n")))), asked_ns
 
 
-class _PageRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: the address it would lead to was never vetted."""
+def _without_exemplar(line: str) -> str:
+    found = None if line.startswith("#") else _EXEMPLAR.match(line)
+    return found[1] if found else line
 
-    def redirect_request(self, *_: object) -> None:
-        """Return nothing, so that the redirect itself becomes the error."""
+
+def _fetch(url: str, timeout_s: float, accept: str) -> tuple[str, str]:
+    address, authorization = without_credentials(url)
+    headers = {"Accept": accept, **({"Authorization": authorization} if authorization else {})}
+    answer = exchange("GET", address, headers=headers, deadline_s=timeout_s, most_bytes=_LIMIT_BYTES)
+    if answer.status != 200:
+        raise ValueError(f"got status {answer.status} {answer.reason}, expected a metrics page".replace("  ", " "))
+    return answer.body.decode("utf-8-sig"), answer.headers.get("content-type", "text/plain")

@@ -54,14 +54,14 @@ class Prometheus:
     async def query(self, expression: str, at_s: float | None = None) -> tuple[Series, ...]:
         """Return the series of an instant query; a scalar is a series without labels."""
         form = {"query": expression, **({} if at_s is None else {"time": f"{at_s:.3f}"})}
-        return _series(await self._get("query", form))
+        return self._in_form(await self._get("query", form))
 
     async def query_range(
         self, expression: str, start_s: float, end_s: float, step_s: float = 1.0
     ) -> tuple[Series, ...]:
         """Return the series of a range query."""
         form = {"query": expression, "start": f"{start_s:.3f}", "end": f"{end_s:.3f}", "step": f"{step_s:g}"}
-        return _series(await self._get("query_range", form))
+        return self._in_form(await self._get("query_range", form))
 
     async def series(self, selector: str) -> tuple[Mapping[str, str], ...]:
         """Return the label sets of the series that a selector matches."""
@@ -98,7 +98,10 @@ class Prometheus:
     ) -> tuple[Sample, ...]:
         patience_ns = await self._patience_ns()
         # Both times are the server's own: that of its question-answering, and that which it gave to its samples.
-        since_s = (await self.query("time()"))[0].value + _ALIGNED_S
+        now = await self.query("time()")
+        if not now:
+            raise PrometheusError(f"{self.told}: got no answer to time(), expected the server's own time")
+        since_s = now[0].value + _ALIGNED_S
         wait_s = _LEAST_WAIT_S
         while True:
             at = await self._scraped_at(metric, where)
@@ -126,10 +129,17 @@ class Prometheus:
     async def _patience_ns(self) -> int:
         """Return how long to wait for a scrape: by the longest interval of a target, where the server tells it."""
         try:
-            every = [parse_duration_ns(one["scrapeInterval"]) for one in await self.targets()]
-        except (KeyError, ValueError, PrometheusError):
+            every = [parse_duration_ns(str(one["scrapeInterval"])) for one in await self.targets()]
+        except (KeyError, TypeError, ValueError, ToolError):
+            # Servers that are only compatible with Prometheus have no page of targets.
             return _MOST_PATIENCE_NS
         return min(_MOST_PATIENCE_NS, 3 * max(every, default=_MOST_PATIENCE_NS) + 10 * NS_PER_SECOND)
+
+    def _in_form(self, data: Any) -> tuple[Series, ...]:
+        try:
+            return _series(data)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise PrometheusError(f"{self.told}: got an answer in another form than Prometheus has") from error
 
     def _why_nothing(self, metric: str, where: Mapping[str, str], patience_ns: int, *, seen: bool) -> str:
         asked, patience = selector(metric, where), patience_ns // NS_PER_SECOND
@@ -177,6 +187,8 @@ def _data(answer: HttpAnswer, told: str) -> Any:
     if not isinstance(content, dict) or content.get("status") != "success":
         said = content.get("error", answer.told) if isinstance(content, dict) else answer.told
         raise PrometheusError(f"{told}: {said}")
+    if "data" not in content:
+        raise PrometheusError(f"{told}: got an answer without data")
     return content["data"]
 
 

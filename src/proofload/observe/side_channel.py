@@ -6,8 +6,6 @@ import asyncio
 import base64
 import http.client
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +13,7 @@ from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 from proofload.core.errors import ToolError
 from proofload.core.text import visible
+from proofload.observe.bounded import exchange
 from proofload.plan.masking import masked_text
 
 _LIMIT_BYTES = 64 << 20
@@ -60,7 +59,7 @@ async def call(
     form: Mapping[str, str] | None = None,
     timeout_s: float = 5.0,
 ) -> HttpAnswer:
-    """Return the answer of a server; `form` is sent as a query, or as the body of a POST.
+    """Return the answer of a server within `timeout_s`; `form` is sent as a query, or as the body of a POST.
 
     User name and password in the URL become basic authentication. Raises UnreachableError.
     """
@@ -74,7 +73,10 @@ async def call(
     elif form:
         address += ("&" if "?" in address else "?") + urlencode(form)
     try:
-        return await asyncio.to_thread(_exchange, method, address, body, sent, timeout_s)
+        answer = await asyncio.to_thread(
+            exchange, method, address, body=body, headers=sent, deadline_s=timeout_s, most_bytes=_LIMIT_BYTES
+        )
+        return HttpAnswer(answer.status, answer.headers, answer.body)
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise UnreachableError(f"{masked_text(url)}: {visible(str(reason) or type(error).__name__, 200)}") from error
@@ -92,27 +94,3 @@ def without_credentials(url: str) -> tuple[str, str]:
     credentials = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
     bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     return bare, "Basic " + base64.b64encode(credentials.encode()).decode()
-
-
-def _exchange(method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float) -> HttpAnswer:
-    if not url.startswith(("http://", "https://")):
-        raise ValueError(f"got {url!r}, expected an http or https URL")
-    request = urllib.request.Request(url, body, dict(headers), method=method)  # noqa: S310 -- the scheme was checked
-    opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=timeout_s) as answer:
-            return _answer(answer.status, answer.headers, answer.read(_LIMIT_BYTES))
-    except urllib.error.HTTPError as error:
-        with error:
-            return _answer(error.code, error.headers, error.read(_LIMIT_BYTES))
-
-
-def _answer(status: int, headers: Any, body: bytes) -> HttpAnswer:
-    return HttpAnswer(status, {name.lower(): value for name, value in headers.items()}, body)
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: credentials would travel with it."""
-
-    def redirect_request(self, *_: object) -> None:
-        """Return nothing, so that the redirect itself becomes the answer."""

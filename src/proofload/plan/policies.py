@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from proofload.core.units import NS_PER_SECOND
 from proofload.plan.faults import Switch
@@ -206,7 +207,11 @@ class AuditPolicy(Declared):
     """Where the target writes its security events, and what each entry must hold."""
 
     files: tuple[str, ...] = ()
-    """Paths or globs of JSON-lines files, rotated ones included."""
+    """Paths or globs of log files, rotated ones included."""
+    format: Literal["json", "logfmt", "rfc5424", "text"] = "json"
+    """What a line is, inside the envelope that Docker, Kubernetes or journald may have put it into."""
+    pattern: str | None = None
+    """For `text`: a regular expression whose named groups are fields, such as `(?P<time>\\S+) (?P<event>\\w+)`."""
     loki: HttpUrl | None = None
     """Address of a Loki server that receives the log."""
     loki_query: str | None = None
@@ -217,6 +222,10 @@ class AuditPolicy(Declared):
     """What we call a field, to what the target calls it."""
     events: dict[str, str] = Field(default_factory=dict)
     """What we call an event (login_failed), to what the target calls it."""
+    user_format: str | None = Field(default=None, pattern=r"\$\{user\.name\}")
+    """How entries name a user, such as `${user.name}@example.com`; null where they may name it in any one way."""
+    request_ids: Literal["ours", "theirs"] | None = None
+    """Whose request ids are promised in entries: those that clients send, or the target's own; null for no promise."""
     tells: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """An operation, to the events (in our words) that its success leaves, over all services, under one request id."""
     arrives_within: DurationNs = 5 * NS_PER_SECOND
@@ -225,6 +234,19 @@ class AuditPolicy(Declared):
     """What switches the log off for a moment, declared like a fault, so that its cost can be measured."""
     overhead_at_most: float = Field(default=0.05, gt=0, lt=1)
     """The share that the log may add to the time of an operation that leaves an event."""
+
+    @model_validator(mode="after")
+    def _has_pattern(self) -> Self:
+        if (self.format == "text") != (self.pattern is not None):
+            raise ValueError("`pattern` belongs to `format: text`, and `format: text` needs it")
+        if self.pattern is not None:
+            try:
+                groups = re.compile(self.pattern).groupindex
+            except re.error as error:
+                raise ValueError(f"`pattern` is no regular expression: {error}") from error
+            if not groups:
+                raise ValueError("`pattern` has no named group, such as (?P<event>...)")
+        return self
 
     @property
     def is_readable(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -39,6 +39,30 @@ class Reading:
         return sum(sample.value for sample in self.of(name, labels))
 
 
+def value_at(fields: object, path: str) -> object:
+    """Return the value at `path`: a key as it stands, or names and places in lists joined by dots; None for nothing.
+
+    A dot may also be part of a key, at any depth.
+
+    >>> fields = {"event": {"action": "in"}, "http.request": {"id": "r1"}, "ips": ["::1"], "a.b": None, "a": {"b": 2}}
+    >>> [value_at(fields, path) for path in ("event.action", "http.request.id", "ips.0", "a.b", "event.kind", "ips.x")]
+    ['in', 'r1', '::1', 2, None, None]
+    """
+    if isinstance(fields, Mapping):
+        if (whole := fields.get(path)) is not None:
+            return whole
+        parts = path.split(".")
+        for cut in range(len(parts) - 1, 0, -1):
+            inner = fields.get(".".join(parts[:cut]))
+            if inner is not None and (found := value_at(inner, ".".join(parts[cut:]))) is not None:
+                return found
+    elif isinstance(fields, Sequence) and not isinstance(fields, str):
+        first, _, rest = path.partition(".")
+        if first.isdecimal() and len(first) < 6 and int(first) < len(fields):
+            return value_at(fields[int(first)], rest) if rest else fields[int(first)]
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
     """One line of an audit log, as found."""
@@ -53,6 +77,10 @@ class AuditEntry:
     """The JSON object that the line holds, or None where it holds none."""
     read_ns: int
     """When it was read; it was written before that."""
+
+    def value(self, path: str) -> object:
+        """Return what the line holds in a field, which may be nested; None for nothing."""
+        return value_at(self.fields, path)
 
 
 @dataclass(frozen=True, slots=True)

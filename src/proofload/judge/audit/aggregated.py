@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence, Set
 
+from proofload.judge.audit.envelopes import decode
 from proofload.judge.audit.expected import ExpectedEvent
+from proofload.judge.audit.fields import text_of
+from proofload.judge.audit.legible import illegible
+from proofload.judge.audit.matching import match
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import AuditPolicy
 from proofload.record.ledger import AuditEntry
@@ -31,20 +35,32 @@ def judge_aggregated(
     """
     if error:
         return [Finding("audit.loki_missing", Outcome.INCONCLUSIVE, f"Loki could not be read: {error}", 0, needed)]
-    there = _keys(policy, entries)
+    held_there, in_file = decode(policy, entries), decode(policy, file)
     certain = [one for one in expected if one.certain and one.request_id]
-    lost = [one for one in certain if (policy.events.get(one.event, one.event), one.request_id) not in there]
-    findings = [_missing(lost, certain, needed)]
+    if problem := illegible(policy, held_there, len(certain)):
+        return [Finding("audit.loki_missing", Outcome.INCONCLUSIVE, f"in Loki: {problem}", 0, needed)]
+    matched = match(policy, held_there, certain)
+    lost = [one for one, found in matched.pairs if not found]
+    findings = [_missing(lost, {one.row for one, _ in matched.doubtful}, certain, needed)]
     if file:
-        ours = {one.request_id for one in expected}
-        findings.append(_differs(_only(_keys(policy, file), ours), _only(there, ours)))
+        ours = {name for one in expected for name in one.ids}
+        for _, found in (*matched.other_id, *match(policy, in_file, certain).other_id):
+            ours |= {text_of(policy, entry, "request_id") for entry in found}
+        findings.append(_differs(_only(_keys(policy, in_file), ours), _only(_keys(policy, held_there), ours)))
     return findings
 
 
-def _missing(lost: Sequence[ExpectedEvent], certain: Sequence[ExpectedEvent], needed: int) -> Finding:
+def _missing(
+    lost: Sequence[ExpectedEvent], doubtful: Set[int], certain: Sequence[ExpectedEvent], needed: int
+) -> Finding:
     rule = "audit.loki_missing"
     if not lost:
         return held(rule, f"all {len(certain)} events are found in Loki", examined=len(certain), needed=needed)
+    sure = [one for one in lost if one.row not in doubtful]
+    if not sure:
+        says = f"{len(lost)} events are not in Loki under their ids, and may be there under ids that are not ours"
+        return Finding(rule, Outcome.INCONCLUSIVE, says, len(certain), needed)
+    lost = sure
     return Finding(
         rule,
         Outcome.FAIL,
@@ -74,7 +90,8 @@ def _only(keys: Counter[tuple[str, str]], ids: Set[str]) -> Counter[tuple[str, s
 
 
 def _keys(policy: AuditPolicy, entries: Sequence[AuditEntry]) -> Counter[tuple[str, str]]:
-    event, request = policy.fields.get("event", "event"), policy.fields.get("request_id", "request_id")
     return Counter(
-        (str(entry.fields.get(event)), str(entry.fields.get(request))) for entry in entries if entry.fields is not None
+        (text_of(policy, entry, "event"), text_of(policy, entry, "request_id"))
+        for entry in entries
+        if entry.fields is not None
     )

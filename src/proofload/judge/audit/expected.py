@@ -29,6 +29,13 @@ class ExpectedEvent:
     ip: str | None = None
     certain: bool = True
     """False where the request was never answered: the event may be there or not."""
+    sent_id: str = ""
+    """The id that we sent, where the answer bears another one: the log may hold either."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Return the ids under which its entry may stand."""
+        return tuple(dict.fromkeys(one for one in (self.request_id, self.sent_id) if one))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,8 @@ class AuditEvidence:
     secrets: tuple[str, ...] = ()
     """Passwords and tokens that were sent or received."""
     forgeries: tuple[Forgery, ...] = ()
+    digests: tuple[str, ...] = ()
+    """Secrets that must not be kept, as `digests_of` made them while they were known."""
 
 
 def expect(
@@ -65,6 +74,7 @@ def expect(
     columns = history.frame[chosen].select(
         pl.Series("row", chosen),
         request_ids(history, chosen).fill_null("").alias("id"),
+        pl.col("request_id").fill_null("").alias("sent_id"),
         "sent_ns",
         "done_ns",
         pl.col("user").cast(pl.Int64),
@@ -73,6 +83,9 @@ def expect(
     )
     names = users or {}
     return [
-        ExpectedEvent(row, event, request, sent, done, names.get(user), source if ip else None, answered)
-        for row, request, sent, done, user, source, answered in columns.iter_rows()
+        ExpectedEvent(
+            *(row, event, request, sent, done, names.get(user), source if ip else None, answered),
+            sent_id="" if own == request else own,
+        )
+        for row, request, own, sent, done, user, source, answered in columns.iter_rows()
     ]

@@ -1,21 +1,18 @@
-"""Judges the lines of an audit log as text: broken, forged, or giving a secret away."""
+"""Judges the lines of an audit log as text: forged, or giving a secret away."""
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from urllib.parse import quote, quote_plus
 
 from proofload.judge.audit.expected import Forgery
+from proofload.judge.audit.secrets import forms_of, found_secrets
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.record.ledger import AuditEntry
 
 _NAMED = 5
 _SHOWN_CHARACTERS = 160
-_LEAST_SECRET = 6
 # What JSON forbids inside a string; a reader may have left the CR of a line's end.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f](?!$)|[\x00-\x08\x0a-\x0c\x0e-\x1f]$")
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}")
@@ -23,30 +20,6 @@ _SECRET_FIELD = re.compile(
     r"(?:^|_)(?:password|passwd|pwd|secret|authorization|access_token|refresh_token)$", re.IGNORECASE
 )
 _MASKED = re.compile(r"[*x•.]*|\[?<?(?:redacted|masked|hidden|filtered|removed|none|null)>?\]?", re.IGNORECASE)
-
-
-def judge_broken(entries: Sequence[AuditEntry]) -> Finding:
-    """Return `audit.broken_line`: FAIL where a line is no JSON object, but for the last of a file, still in writing."""
-    rule = "audit.broken_line"
-    broken = [entry for entry in entries if entry.fields is None and entry.text.strip()]
-    if not broken:
-        return held(rule, "every line is a whole JSON object", examined=len(entries))
-    last: dict[str, int] = {}
-    for entry in entries:
-        last[entry.source] = max(last.get(entry.source, 0), entry.line)
-    within = [entry for entry in broken if entry.line != last[entry.source]]
-    if not within:
-        says = "the last line is no JSON object; it may not have been written to its end when it was read"
-        return Finding(rule, Outcome.INCONCLUSIVE, says, len(entries), shown=_shown(broken))
-    return Finding(
-        rule,
-        Outcome.FAIL,
-        f"{len(within)} lines of {len(entries)} are no JSON object",
-        len(entries),
-        shown=_shown(within),
-        look_at="several writers on one file without one whole write a line, or text that is not escaped",
-        figures={"count": len(within)},
-    )
 
 
 def judge_forged(entries: Sequence[AuditEntry], forgeries: Sequence[Forgery]) -> Finding:
@@ -73,19 +46,27 @@ def judge_forged(entries: Sequence[AuditEntry], forgeries: Sequence[Forgery]) ->
     return held(rule, says, examined=len(entries))
 
 
-def judge_secrets(entries: Sequence[AuditEntry], secrets: Sequence[str]) -> Finding:
-    """Return `audit.secret`: FAIL where a password or token stands in a line, plain or encoded. It is never shown."""
+def judge_secrets(entries: Sequence[AuditEntry], secrets: Sequence[str], digests: Sequence[str] = ()) -> Finding:
+    """Return `audit.secret`: FAIL where a password or token is in a line, plain or encoded. It is never shown.
+
+    Secrets that are not kept are known by `digests`.
+    """
     rule = "audit.secret"
     pattern = _any_of(secrets)
     leaks: list[AuditEntry] = []
+    blanked = {id(entry): text for entry, text in found_secrets(entries, digests)}
     for entry in entries:
         text = entry.text
-        if _TOKEN.search(text) or (pattern and pattern.search(text)) or _named_secret(entry.fields):
+        if (
+            id(entry) in blanked
+            or _TOKEN.search(text)
+            or (pattern and pattern.search(text))
+            or _named_secret(entry.fields)
+        ):
             leaks.append(entry)
     if leaks:
-        masked = [
-            _TOKEN.sub("«token»", pattern.sub("«secret»", entry.text) if pattern else entry.text) for entry in leaks
-        ]
+        texts = [blanked.get(id(entry), entry.text) for entry in leaks]
+        masked = [_TOKEN.sub("«token»", pattern.sub("«secret»", text) if pattern else text) for text in texts]
         return Finding(
             rule,
             Outcome.FAIL,
@@ -97,16 +78,13 @@ def judge_secrets(entries: Sequence[AuditEntry], secrets: Sequence[str]) -> Find
             look_at="request bodies and headers that are logged whole",
             figures={"count": len(leaks)},
         )
-    return held(rule, "no line holds a password or a token", examined=len(entries), looked_for=len(secrets))
+    return held(
+        rule, "no line holds a password or a token", examined=len(entries), looked_for=len(secrets) or len(digests)
+    )
 
 
 def _any_of(secrets: Iterable[str]) -> re.Pattern[str] | None:
-    forms: set[str] = set()
-    for secret in secrets:
-        if len(secret) < _LEAST_SECRET:
-            continue
-        coded = base64.b64encode(secret.encode()).decode().rstrip("=")
-        forms |= {secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1], coded}
+    forms = {form for secret in secrets for form in forms_of(secret)}
     return re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))) if forms else None
 
 

@@ -1,242 +1,292 @@
-"""Matches expected events with entries by request id and event, and judges what does not match."""
+"""Matches expected events with entries: by request id, and by user, address and order where ids are not to be had."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from proofload.core.units import format_duration
 from proofload.judge.audit.expected import AuditEvidence, ExpectedEvent
-from proofload.judge.audit.lines import told
-from proofload.judge.verdict import Finding, Outcome, held
+from proofload.judge.audit.fields import named, parse_address, parse_time_ns, text_of
+from proofload.judge.audit.users import is_named
 from proofload.plan.policies import AuditPolicy
-from proofload.record.ledger import AuditEntry
+from proofload.record.ledger import AuditEntry, value_at
 
-_NAMED = 5
-_LOOK = "the code path of this event: is it written on every way out, awaited, and flushed before the answer leaves?"
+Pair = tuple[ExpectedEvent, list[AuditEntry]]
+_Slot = list[AuditEntry]
+
+_LEAST_PREFIX = 6
+UNTOLD = "no entry bears a request id of ours, so that events of one kind can't be told apart"
+_MOST_PAIRS = 1_000_000
 
 
 @dataclass(slots=True)
 class Match:
     """Expected events with the entries that tell of them, and the entries of our requests."""
 
-    pairs: list[tuple[ExpectedEvent, list[AuditEntry]]] = field(default_factory=list)
+    pairs: list[Pair] = field(default_factory=list)
     by_request: dict[str, list[AuditEntry]] = field(default_factory=dict)
     entries: int = 0
     without_id: int = 0
-    """Expected events that were only found by event and user, since the entry has no request id."""
+    """Expected events that were only found by other fields, since their entries have no request id."""
+    doubtful: list[Pair] = field(default_factory=list)
+    """Those without an entry of their own, while one of their kind and user bears the id of no request of ours."""
+    other_id: list[Pair] = field(default_factory=list)
+    """Those whose entries have ids that are not ours."""
+    loose: list[Pair] = field(default_factory=list)
+    """Those that were not found by their own id, if at all."""
+    exact: list[Pair] = field(default_factory=list)
+    """Those matched by their own request id: of the others it is not certain that each has its own entry."""
+
+    @property
+    def found(self) -> bool:
+        """Return whether any event was found."""
+        return any(entries for _, entries in self.pairs)
+
+    def named(self, policy: AuditPolicy, *, rightly: bool = False) -> list[Pair]:
+        """Return the pairs by which it can be judged whom an entry names: by id, or where it names a user of ours.
+
+        With `rightly`, without an id, only those that name the very user who sent the request.
+        """
+        users = sorted({one.user for one, _ in self.pairs if one.user})
+        others = [(pair, text_of(policy, pair[1][0], "user")) for pair in self.loose if pair[1]]
+        every = {given for _, given in others if given}
+        ours = {given for given in every if any(is_named(policy, name, given) for name in users)}
+        return [
+            *self.exact,
+            *(
+                pair
+                for pair, given in others
+                if given in ours and (not rightly or is_named(policy, pair[0].user or "", given))
+            ),
+        ]
 
 
-def match(policy: AuditPolicy, entries: Sequence[AuditEntry], expected: Sequence[ExpectedEvent]) -> Match:
-    """Return the match; an entry without a request id stands for one event of its kind and user at the most."""
-    id_field, event_field, user_field = (named(policy, name) for name in ("request_id", "event", "user"))
+def match(
+    policy: AuditPolicy,
+    entries: Sequence[AuditEntry],
+    expected: Sequence[ExpectedEvent],
+    evidence: AuditEvidence | None = None,
+) -> Match:
+    """Return the match; an entry under another id than ours stands for one event of its kind at the most.
+
+    Entries with ids that are not ours are only taken where not one event of that kind is found by its id.
+    """
     by_key: dict[tuple[str, str], list[AuditEntry]] = defaultdict(list)
+    found = Match(entries=len(entries))
     by_request: dict[str, list[AuditEntry]] = defaultdict(list)
-    loose: dict[tuple[str, str], list[AuditEntry]] = defaultdict(list)
     for entry in entries:
-        if entry.fields is None:
-            continue
-        event, request = str(entry.fields.get(event_field) or ""), str(entry.fields.get(id_field) or "")
-        if request:
-            by_key[request, event].append(entry)
+        if entry.fields is not None and (request := text_of(policy, entry, "request_id")):
+            by_key[request, text_of(policy, entry, "event")].append(entry)
             by_request[request].append(entry)
-        else:
-            loose[event, str(entry.fields.get(user_field) or "")].append(entry)
-    found = Match(by_request=by_request, entries=len(entries))
-    for one in expected:
+    found.by_request = by_request
+    held: dict[int, list[AuditEntry]] = {}
+    for place, one in enumerate(expected):
         event = policy.events.get(one.event, one.event)
-        held_by = by_key.get((one.request_id, event), []) if one.request_id else []
-        if not held_by:
-            spare = loose.get((event, one.user or "")) or (loose.get((event, "")) if one.user else None)
-            if spare:
-                held_by = [spare.pop(0)]
-                found.without_id += 1
-        found.pairs.append((one, held_by))
+        by_id = next((by_key[name, event] for name in one.ids if (name, event) in by_key), None)
+        if by_id:
+            held[place] = by_id
+    exact = set(held)
+    aliases = {
+        text_of(policy, entry, "user"): name
+        for place, some in held.items()
+        if (name := expected[place].user)
+        for entry in some
+    }
+    for place, some, is_sure in _by_other_fields(policy, entries, expected, exact, aliases, evidence):
+        if is_sure:
+            held.setdefault(place, []).extend(some)
+        else:
+            found.doubtful.append((expected[place], some))
+    for place, one in enumerate(expected):
+        pair = (one, held.get(place, []))
+        found.pairs.append(pair)
+        if place in exact:
+            found.exact.append(pair)
+            continue
+        found.loose.append(pair)
+        if pair[1] and text_of(policy, pair[1][0], "request_id"):
+            found.other_id.append(pair)
+        elif pair[1]:
+            found.without_id += 1
     return found
 
 
-def named(policy: AuditPolicy, field_name: str) -> str:
-    """Return what the target calls a field."""
-    return policy.fields.get(field_name, field_name)
+def _by_other_fields(
+    policy: AuditPolicy,
+    entries: Sequence[AuditEntry],
+    expected: Sequence[ExpectedEvent],
+    exact: Set[int],
+    aliases: Mapping[str, str],
+    evidence: AuditEvidence | None,
+) -> Iterator[tuple[int, _Slot, bool]]:
+    """Yield places of expected events with the entries that tell of them, kind by kind, and whether that is sure.
+
+    Where some events of a kind are found by their ids, ids are kept: an entry under another id is hardly ours then.
+    """
+    kinds: dict[str, list[int]] = defaultdict(list)
+    for place, one in enumerate(expected):
+        kinds[policy.events.get(one.event, one.event)].append(place)
+    loose: dict[str, list[AuditEntry]] = defaultdict(list)
+    for entry in _not_of_ours(policy, entries, expected):
+        loose[text_of(policy, entry, "event")].append(entry)
+    for kind, found in loose.items():
+        wanted = [place for place in kinds.get(kind, ()) if place not in exact]
+        if not wanted:
+            continue
+        if len(wanted) == len(kinds[kind]):
+            for place, slot in _Fallback(policy, found, expected, wanted, aliases, evidence).run():
+                yield place, slot, True
+            continue
+        bare = [entry for entry in found if not text_of(policy, entry, "request_id")]
+        rest = dict.fromkeys(wanted)
+        for place, slot in _Fallback(policy, bare, expected, wanted, aliases, evidence).run():
+            del rest[place]
+            yield place, slot, True
+        others = [entry for entry in found if text_of(policy, entry, "request_id")]
+        for place, slot in _Fallback(policy, others, expected, list(rest), aliases, evidence).by_user():
+            yield place, slot, False
 
 
-def judge_missing(policy: AuditPolicy, matched: Match, evidence: AuditEvidence, needed: int) -> Finding:
-    """Return `audit.missing`: an event that surely happened, and that had its time to arrive, is not in the log."""
-    rule = "audit.missing"
-    certain = [(one, found) for one, found in matched.pairs if one.certain]
-    absent = [one for one, found in certain if not found]
-    due = [one for one in absent if one.done_ns + policy.arrives_within <= evidence.read_ns]
-    figures: dict[str, int | float | str] = {"expected": len(certain), "missing": len(absent)}
-    if due:
-        kinds: dict[str, int] = defaultdict(int)
-        for one in due:
-            kinds[one.event] += 1
-        counts = ", ".join(f"{count} {event}" for event, count in sorted(kinds.items()))
-        return Finding(
-            rule,
-            Outcome.FAIL,
-            f"{len(due)} of {len(certain)} events are not in the audit log: {counts}",
-            len(certain),
-            needed,
-            rows=tuple(one.row for one in due[:10]),
-            shown=tuple(f"row {one.row}: {one.event}, request {one.request_id or '?'}" for one in due[:_NAMED]),
-            look_at=_LOOK,
-            figures=figures,
+def _not_of_ours(
+    policy: AuditPolicy, entries: Sequence[AuditEntry], expected: Sequence[ExpectedEvent]
+) -> Iterator[AuditEntry]:
+    """Yield the entries that bear no id of ours: what bears one tells of that request, and of no other."""
+    ours = {name for one in expected for name in one.ids}
+    prefix = _common_prefix(ours)
+    for entry in entries:
+        request = text_of(policy, entry, "request_id") if entry.fields is not None else ""
+        like_ours = len(prefix) >= _LEAST_PREFIX and request.startswith(prefix)
+        if entry.fields is not None and request not in ours and not like_ours:
+            yield entry
+
+
+def _common_prefix(texts: Set[str]) -> str:
+    if len(texts) < 2:
+        return ""
+    first, last = min(texts), max(texts)
+    same = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return first[:same]
+
+
+class _Fallback:
+    """Events of one kind that have no entry under their ids, and what is told of that kind under others."""
+
+    def __init__(
+        self,
+        policy: AuditPolicy,
+        entries: Sequence[AuditEntry],
+        expected: Sequence[ExpectedEvent],
+        wanted: Sequence[int],
+        aliases: Mapping[str, str],
+        evidence: AuditEvidence | None,
+    ) -> None:
+        self._policy = policy
+        self._expected = expected
+        self._evidence = evidence
+        self._open = dict.fromkeys(sorted(wanted, key=lambda place: expected[place].sent_ns))
+        self._left = {id(entry): entry for entry in _in_time(policy, entries)}
+        names = sorted({name for place in wanted if (name := expected[place].user)})
+        given = {text_of(policy, entry, "user") for entry in entries}
+        called = {
+            text: next((name for name in names if is_named(policy, name, text)), aliases.get(text, ""))
+            for text in given
+            if text
+        }
+        self._called = {id(entry): called.get(text_of(policy, entry, "user"), "") for entry in entries}
+
+    def run(self) -> Iterator[tuple[int, _Slot]]:
+        """Yield what belongs together: by user and address, by user, by address, and at last by order alone."""
+        yield from self.by_user()
+        telling = any(self._called.values())
+        # Without the right name, an entry is only ours where no stranger's name says otherwise.
+        for key, entry in list(self._left.items()):
+            if telling and not self._called[key] and text_of(self._policy, entry, "user"):
+                del self._left[key]
+        yield from self._stage(lambda one: parse_address(one.ip), self._address)
+        yield from self._stage(lambda one: True, lambda entry: True)
+
+    def by_user(self) -> Iterator[tuple[int, _Slot]]:
+        """Yield what belongs together by user and address, and by user."""
+        yield from self._stage(
+            lambda one: (one.user, parse_address(one.ip)) if one.user and one.ip else None,
+            lambda entry: (self._called[id(entry)], self._address(entry)) if self._called[id(entry)] else None,
         )
-    if absent:
-        says = (
-            f"{len(absent)} events are not in the log, but it was read within {format_duration(policy.arrives_within)}"
-        )
-        return Finding(rule, Outcome.INCONCLUSIVE, says, len(certain), needed, figures=figures)
-    says = f"all {len(certain)} events are in the audit log"
-    return held(rule, says, examined=len(certain), needed=needed, **figures)
+        yield from self._stage(lambda one: one.user, lambda entry: self._called[id(entry)] or None)
+
+    def _address(self, entry: AuditEntry) -> object:
+        return parse_address(entry.value(named(self._policy, "ip")))
+
+    def _stage(
+        self, of_event: Callable[[ExpectedEvent], object], of_entry: Callable[[AuditEntry], object]
+    ) -> Iterator[tuple[int, _Slot]]:
+        places: dict[object, list[int]] = defaultdict(list)
+        found: dict[object, list[AuditEntry]] = defaultdict(list)
+        for place in self._open:
+            if (key := of_event(self._expected[place])) is not None:
+                places[key].append(place)
+        for entry in self._left.values():
+            if (key := of_entry(entry)) is not None:
+                found[key].append(entry)
+        for key, some in places.items():
+            slots = _merged(self._policy, found.get(key, ()), len(some))
+            for place, slot in _in_order(self._policy, slots, self._expected, some, self._evidence):
+                del self._open[place]
+                for entry in slot:
+                    del self._left[id(entry)]
+                yield place, slot
 
 
-def judge_duplicated(matched: Match, needed: int) -> Finding:
-    """Return `audit.duplicated`: one service tells of one event of one request more than once."""
-    rule = "audit.duplicated"
-    twice: list[tuple[ExpectedEvent, AuditEntry, AuditEntry]] = []
-    for one, found in matched.pairs:
-        seen: dict[str, AuditEntry] = {}
-        for entry in found:
-            writer = str((entry.fields or {}).get("service") or entry.source)
-            if writer in seen:
-                twice.append((one, seen[writer], entry))
-                break
-            seen[writer] = entry
-    if twice:
-        return Finding(
-            rule,
-            Outcome.FAIL,
-            f"{len(twice)} events stand more than once in the audit log",
-            len(matched.pairs),
-            needed,
-            rows=tuple(one.row for one, _, _ in twice[:10]),
-            shown=tuple(
-                f"row {one.row}: {one.event} at {first.source}:{first.line} and {second.source}:{second.line}"
-                for one, first, second in twice[:_NAMED]
-            ),
-            look_at="two handlers or middlewares that write the same event, or a retry of the writer",
-            figures={"count": len(twice)},
-        )
-    examined = sum(bool(found) for _, found in matched.pairs)
-    return held(rule, "no event stands twice in the audit log", examined=examined, needed=needed)
+def _in_time(policy: AuditPolicy, entries: Sequence[AuditEntry]) -> list[AuditEntry]:
+    times = [parse_time_ns(entry.value(named(policy, "time"))) for entry in entries]
+    order = range(len(entries))
+    if all(time is not None for time in times):
+        return [entries[place] for place in sorted(order, key=lambda place: (times[place] or 0, place))]
+    return list(entries)
 
 
-def judge_forbidden(policy: AuditPolicy, matched: Match, forbidden: Sequence[ExpectedEvent]) -> Finding:
-    """Return `audit.phantom`: the log tells of an event that the answer to the same request contradicts."""
-    rule = "audit.phantom"
-    event_field = named(policy, "event")
-    wrong = [
-        (one, entry)
-        for one in forbidden
-        for entry in matched.by_request.get(one.request_id, ())
-        if one.request_id and (entry.fields or {}).get(event_field) == policy.events.get(one.event, one.event)
-    ]
-    if wrong:
-        return Finding(
-            rule,
-            Outcome.FAIL,
-            f"{len(wrong)} entries tell of what did not happen",
-            len(forbidden),
-            rows=tuple(one.row for one, _ in wrong[:10]),
-            shown=tuple(f"row {one.row}: {one.event} at {entry.source}:{entry.line}" for one, entry in wrong[:_NAMED]),
-            look_at="an entry that is written before the outcome is known",
-            figures={"count": len(wrong)},
-        )
-    if not forbidden:
-        return Finding(rule, Outcome.SKIPPED, "no event was forbidden for any request")
-    return held(rule, "no entry tells of what did not happen", examined=len(forbidden))
+def _merged(policy: AuditPolicy, entries: Sequence[AuditEntry], needed: int) -> list[_Slot]:
+    """Return the entries, those of one id together: the same event told twice, unless ids are too few to be ids."""
+    by_id: dict[str, _Slot] = {}
+    for number, entry in enumerate(entries):
+        by_id.setdefault(text_of(policy, entry, "request_id") or f"#{number}", []).append(entry)
+    return list(by_id.values()) if len(by_id) >= needed else [[entry] for entry in entries]
 
 
-def judge_fields(policy: AuditPolicy, matched: Match) -> Finding:
-    """Return `audit.field_missing`: an entry on one of our requests lacks a required field, or holds nothing in it."""
-    rule = "audit.field_missing"
-    wanted = [(name, named(policy, name)) for name in policy.required_fields]
-    lacking: dict[str, list[tuple[ExpectedEvent, AuditEntry]]] = defaultdict(list)
-    examined = 0
-    for one, found in matched.pairs:
-        for entry in found:
-            examined += 1
-            for name, theirs in wanted:
-                if _empty(entry.fields or {}, theirs):
-                    lacking[name].append((one, entry))
-    if lacking:
-        counts = ", ".join(f"{name} in {len(found)}" for name, found in sorted(lacking.items()))
-        some = [pair for found in lacking.values() for pair in found][:_NAMED]
-        return Finding(
-            rule,
-            Outcome.FAIL,
-            f"required fields are missing: {counts} of {examined} entries",
-            examined,
-            rows=tuple(one.row for one, _ in some),
-            shown=tuple(told(entry) for _, entry in some),
-            look_at="how the request's context reaches the code that writes the entry",
-        )
-    return held(rule, f"every entry has {', '.join(policy.required_fields)}", examined=examined)
+def _in_order(
+    policy: AuditPolicy,
+    slots: Sequence[_Slot],
+    expected: Sequence[ExpectedEvent],
+    places: Sequence[int],
+    evidence: AuditEvidence | None,
+) -> list[tuple[int, _Slot]]:
+    """Return events and entries in the order of their times; where some are missing, those with the nearest times.
+
+    How many are missing is certain then, and which ones is as likely as can be.
+    """
+    few = len(slots) < len(places) and len(slots) * len(places) <= _MOST_PAIRS
+    if not few or evidence is None or evidence.anchor is None:
+        return list(zip(places, slots, strict=False))
+    times = [parse_time_ns(slot[0].value(named(policy, "time"))) for slot in slots]
+    wall = [evidence.anchor.to_wall_ns(expected[place].sent_ns) for place in places]
+    apart = sorted(
+        (abs(time - sent), number, at)
+        for number, time in enumerate(times)
+        if time is not None
+        for at, sent in enumerate(wall)
+    )
+    free, left, found = set(range(len(places))), set(range(len(slots))), []
+    for _, number, at in apart:
+        if number in left and at in free:
+            left.remove(number)
+            free.remove(at)
+            found.append((places[at], slots[number]))
+    rest = zip(sorted(free), sorted(left), strict=False)
+    return found + [(places[at], slots[number]) for at, number in rest]
 
 
-def judge_wrong(what: str, policy: AuditPolicy, matched: Match) -> Finding:
-    """Return `audit.wrong_user` or `audit.wrong_ip`: the entry on a request names another than the one who sent it."""
-    rule, theirs = f"audit.wrong_{what}", named(policy, what)
-    examined, wrong = 0, []
-    for one, found in matched.pairs:
-        meant = one.user if what == "user" else one.ip
-        for entry in found:
-            given = (entry.fields or {}).get(theirs)
-            if meant is None or given in (None, ""):
-                continue
-            examined += 1
-            if str(given) != meant:
-                wrong.append((one, entry, meant, str(given)))
-    if wrong:
-        return Finding(
-            rule,
-            Outcome.FAIL,
-            f"{len(wrong)} of {examined} entries name the wrong {what}",
-            examined,
-            rows=tuple(one.row for one, *_ in wrong[:10]),
-            shown=tuple(
-                f"row {one.row}: sent by {meant}, told of {given} at {entry.source}:{entry.line}"
-                for one, entry, meant, given in wrong[:_NAMED]
-            ),
-            look_at="context kept in a global or reused between requests"
-            if what == "user"
-            else "the proxy's address taken",
-            figures={"count": len(wrong)},
-        )
-    if not any((one.user if what == "user" else one.ip) is not None for one, _ in matched.pairs):
-        return Finding(rule, Outcome.SKIPPED, f"no {what} was expected in any entry")
-    return held(rule, f"every entry names the right {what}", examined=examined)
-
-
-def judge_reused_ids(expected: Sequence[ExpectedEvent]) -> Finding:
-    """Return `audit.request_id_reused`: two requests bear one id, so that their entries can't be told apart."""
-    rule = "audit.request_id_reused"
-    rows: dict[str, set[int]] = defaultdict(set)
-    for one in expected:
-        if one.request_id and one.certain:
-            rows[one.request_id].add(one.row)
-    shared = {request: sorted(found) for request, found in rows.items() if len(found) > 1}
-    if shared:
-        return Finding(
-            rule,
-            Outcome.FAIL,
-            f"{len(shared)} request ids stand for more than one request",
-            len(rows),
-            rows=tuple(row for found in list(shared.values())[:_NAMED] for row in found[:2]),
-            shown=tuple(f"{request}: rows {found}" for request, found in list(shared.items())[:_NAMED]),
-            look_at="a request id that is taken from the client without making it unique",
-        )
-    return held(rule, "no request id stands for two requests", examined=len(rows))
-
-
-def _empty(fields: Mapping[str, object], path: str) -> bool:
-    value: object = fields
-    if path in fields:
-        value = fields[path]
-    else:
-        for part in path.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-    return value is None or value == ""
+def writer(entry: AuditEntry) -> str:
+    """Return which service wrote an entry, or the file that it is in."""
+    return str(
+        value_at(entry.fields, "service") or value_at(entry.fields, ".".join(("service", "name"))) or entry.source
+    )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from proofload.core.units import NS_PER_SECOND, format_duration
 from proofload.judge.audit.expected import AuditEvidence, ExpectedEvent
-from proofload.judge.audit.matching import Match, named
+from proofload.judge.audit.fields import named, parse_time_ns
+from proofload.judge.audit.matching import UNTOLD, Match
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import AuditPolicy
 from proofload.record.ledger import AuditEntry
@@ -28,7 +28,7 @@ def judge_late(policy: AuditPolicy, matched: Match) -> Finding:
     """
     rule = "audit.late"
     read: dict[str, list[int]] = defaultdict(list)
-    for _, found in matched.pairs:
+    for _, found in matched.exact:
         for entry in found:
             read[entry.source].append(entry.read_ns)
     earlier: dict[tuple[str, int], int] = {}
@@ -36,7 +36,7 @@ def judge_late(policy: AuditPolicy, matched: Match) -> Finding:
         ordered = sorted(set(instants))
         earlier.update({(source, later): sooner for sooner, later in itertools.pairwise(ordered)})
     late, told = [], 0
-    for one, found in matched.pairs:
+    for one, found in matched.exact:
         if not found or not one.certain:
             continue
         entry = found[0]
@@ -73,8 +73,10 @@ def judge_order(policy: AuditPolicy, matched: Match) -> Finding:
     in which entries arrive had passed.
     """
     rule = "audit.order"
+    if matched.found and not matched.exact:
+        return Finding(rule, Outcome.SKIPPED, UNTOLD)
     by_source: dict[str, list[tuple[ExpectedEvent, AuditEntry]]] = defaultdict(list)
-    for one, found in matched.pairs:
+    for one, found in matched.exact:
         if one.certain and found:
             by_source[found[0].source].append((one, found[0]))
     examined, wrong = 0, []
@@ -114,7 +116,7 @@ def judge_times(policy: AuditPolicy, matched: Match, evidence: AuditEvidence) ->
     examined = 0
     for one, found in matched.pairs:
         for entry in found if one.certain else ():
-            told = parse_time_ns((entry.fields or {}).get(theirs))
+            told = parse_time_ns(entry.value(theirs))
             if told is None:
                 continue
             examined += 1
@@ -125,29 +127,6 @@ def judge_times(policy: AuditPolicy, matched: Match, evidence: AuditEvidence) ->
     if not off:
         return held(rule, "entries bear the time of their requests", examined=examined)
     return _wrong_times(rule, off, examined)
-
-
-def parse_time_ns(value: object) -> int | None:
-    """Return a time in nanoseconds since the epoch: ISO 8601 (UTC where no zone is given), or a number by its size.
-
-    >>> parse_time_ns("1970-01-01T00:00:02Z"), parse_time_ns(2), parse_time_ns(2_000_000_000_000), parse_time_ns("x")
-    (2000000000, 2000000000, 2000000000000000000, None)
-    """
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, int | float):
-        # Seconds, milliseconds, microseconds or nanoseconds: in this century the size alone tells.
-        for unit_ns, below in ((NS_PER_SECOND, 10**11), (1_000_000, 10**14), (1_000, 10**17)):
-            if value < below:
-                return round(value * unit_ns)
-        return round(value)
-    try:
-        moment = datetime.fromisoformat(str(value))
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
 
 
 def _wrong_times(rule: str, off: Sequence[tuple[ExpectedEvent, AuditEntry, int]], examined: int) -> Finding:

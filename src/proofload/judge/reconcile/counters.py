@@ -11,13 +11,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from proofload.judge.reconcile.labels import Key, Labels, counters
 from proofload.plan.policies import MetricsPolicy
 from proofload.record.exchange import Ending
 from proofload.record.history import History
 from proofload.record.ledger import Reading, Sample
-
-Key = tuple[str, str, str]
-"""Route, method, status."""
 
 _START_TIME = "process_start_time_seconds"
 
@@ -39,7 +37,9 @@ class Foreign:
     quiet: tuple[Reading, Reading] | None = None
     """Two readings between which we sent nothing, so that what they differ by is not ours."""
 
-    def at_most(self, key: Key, policy: MetricsPolicy, where: Mapping[str, str], span_ns: int) -> int | None:
+    def at_most(
+        self, key: Key, policy: MetricsPolicy, where: Mapping[str, str], span_ns: int, labels: Labels | None = None
+    ) -> int | None:
         """Return the greatest number of foreign requests to reckon with in `span_ns`, None where nothing is known.
 
         Foreign requests are taken to come at the rate of the quiet time, with a margin of six deviations of the two
@@ -51,7 +51,7 @@ class Foreign:
             return None
         first, last = self.quiet
         longer = span_ns / max(1, last.asked_ns - first.answered_ns)
-        seen = difference([first, last], policy, where).increments.get(key, 0)
+        seen = difference([first, last], policy, where, labels).increments.get(key, 0)
         # Both counts are Poisson, and the first is only known by one draw of it.
         spread = math.sqrt(seen * longer + (seen + 1) * longer * longer)
         return math.ceil(seen * longer + 6 * spread + 20 * longer)
@@ -81,11 +81,55 @@ class Span:
     rows: list[int] = field(default_factory=list)
 
 
-def difference(readings: Sequence[Reading], policy: MetricsPolicy, where: Mapping[str, str]) -> CounterDiff:
+@dataclass(frozen=True, slots=True)
+class KeyCounts:
+    """The three numbers of one key."""
+
+    key: Key
+    span: Span
+    unanswered: int
+    counted: int
+    foreign: int | None
+
+    @property
+    def missing(self) -> int:
+        """Return how many requests are certainly not counted."""
+        return max(0, self.span.surely - self.counted)
+
+    @property
+    def excess(self) -> int:
+        """Return how many more are counted than there can have been."""
+        return max(0, self.counted - self.span.surely - self.span.maybe - self.unanswered - (self.foreign or 0))
+
+    @property
+    def scale(self) -> int:
+        """Return what the declared bound is a share of: it must not shrink where less is sure."""
+        return max(1, self.span.surely + self.span.maybe)
+
+    @property
+    def blur(self) -> int:
+        """Return how many requests could be missing, or too many, without being seen."""
+        return self.span.maybe + self.unanswered + (self.foreign or 0)
+
+    def __str__(self) -> str:
+        sent = f"{self.span.surely}" + (f" to {self.span.surely + self.blur}" if self.blur else "")
+        return f"{key_text(self.key)}: answered {sent}, counted {self.counted}"
+
+
+def key_text(key: Key) -> str:
+    """Return a key as a person reads it: the method first, and nothing for labels that the counter does not have."""
+    route, method, status = key
+    return " ".join(part for part in (method, route, status) if part) or "all requests"
+
+
+def difference(
+    readings: Sequence[Reading], policy: MetricsPolicy, where: Mapping[str, str], labels: Labels | None = None
+) -> CounterDiff:
     """Return how far the request counters moved from the first to the last reading, by route, method and status.
 
     Only series with the labels of `where` count; all their other labels are summed over. Steps are taken from reading
     to reading and for each series by itself, since a fall hides in a sum. A series that appears starts at zero.
+    `labels` tell how labels are read; without them they are taken as they are declared.
     """
     errors = tuple(reading.error for reading in readings if reading.error)
     increments: dict[Key, int] = {}
@@ -96,7 +140,7 @@ def difference(readings: Sequence[Reading], policy: MetricsPolicy, where: Mappin
     for earlier, later in itertools.pairwise(pages):
         for series in sorted(earlier.keys() | later.keys()):
             was, is_now = earlier.get(series, 0), later.get(series)
-            key = _key(dict(series), policy)
+            key = labels.of_series(dict(series)) if labels else _key(dict(series), policy)
             if is_now is None or is_now < was:
                 resets.append(f"{_text(policy.requests_total, series)} went from {was} to {is_now or 'absent'}")
                 step = is_now or 0
@@ -116,6 +160,7 @@ def counted_by_client(
     settles_ns: int,
     rows: NDArray[np.int64] | None = None,
     by_class: bool = False,
+    labels: Labels | None = None,
 ) -> tuple[dict[Key, Span], dict[tuple[str, str], int]]:
     """Return the spans by key, and by (route, method) how many sent requests were never answered.
 
@@ -146,10 +191,12 @@ def counted_by_client(
         if route is None:
             continue
         if not group["answered"]:
-            place = (route.route, route.method)
+            place = labels.place(route.route, route.method) if labels else (route.route, route.method)
             unanswered[place] = unanswered.get(place, 0) + group["count"]
             continue
-        span = spans.setdefault((route.route, route.method, status_label(str(group["status"]), by_class)), Span())
+        status = status_label(str(group["status"]), by_class)
+        key = labels.of_answer(route.route, route.method, status) if labels else (route.route, route.method, status)
+        span = spans.setdefault(key, Span())
         if group["inside"]:
             span.surely += group["count"]
             span.rows += group["rows"]
@@ -182,13 +229,7 @@ def _series(
     samples: Iterable[Sample], policy: MetricsPolicy, where: Mapping[str, str]
 ) -> dict[tuple[tuple[str, str], ...], int]:
     """Return the request counters of a page by their whole set of labels."""
-    # OpenMetrics names the sample `x_total` and the family `x`; the policy may have been given either.
-    names = {policy.requests_total, policy.requests_total.removesuffix("_total") + "_total"}
-    return {
-        tuple(sorted(sample.labels.items())): round(sample.value)
-        for sample in samples
-        if sample.name in names and all(sample.labels.get(name) == value for name, value in where.items())
-    }
+    return {tuple(sorted(sample.labels.items())): round(sample.value) for sample in counters(samples, policy, where)}
 
 
 def _starts(samples: Iterable[Sample]) -> frozenset[tuple[tuple[tuple[str, str], ...], float]]:

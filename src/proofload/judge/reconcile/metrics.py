@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +11,22 @@ from proofload.core.units import NS_PER_SECOND
 from proofload.judge.reconcile.counters import (
     CounterDiff,
     Foreign,
-    Key,
+    KeyCounts,
     Route,
     Span,
     counted_by_client,
     difference,
+)
+from proofload.judge.reconcile.labels import Labels, fit_labels
+from proofload.judge.reconcile.places import (
+    judge_labels,
+    judge_others,
+    judge_raw_paths,
+    judge_succeeded,
+    judge_told_apart,
+    judge_uncounted,
+    no_counter,
+    route_values,
 )
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import MetricsPolicy
@@ -27,42 +36,7 @@ from proofload.record.ledger import Reading
 
 _SETTLES_NS = NS_PER_SECOND
 _LEAST_DOUBLED = 50
-_ID_SEGMENT = re.compile(r"\d+|[0-9a-f]{8}-[0-9a-f-]{27}|[a-z]+_[0-9a-f-]{16,}|[0-9a-f]{16,}", re.IGNORECASE)
 _LOOK = "where the request counter is incremented: before every return, for errors and rejections too, once a request"
-
-
-@dataclass(frozen=True, slots=True)
-class _KeyCounts:
-    """The three numbers of one key."""
-
-    key: Key
-    span: Span
-    unanswered: int
-    counted: int
-    foreign: int | None
-
-    @property
-    def missing(self) -> int:
-        return max(0, self.span.surely - self.counted)
-
-    @property
-    def excess(self) -> int:
-        return max(0, self.counted - self.span.surely - self.span.maybe - self.unanswered - (self.foreign or 0))
-
-    @property
-    def scale(self) -> int:
-        """Return what the declared bound is a share of: it must not shrink where less is sure."""
-        return max(1, self.span.surely + self.span.maybe)
-
-    @property
-    def blur(self) -> int:
-        """Return how many requests could be missing, or too many, without being seen."""
-        return self.span.maybe + self.unanswered + (self.foreign or 0)
-
-    def __str__(self) -> str:
-        route, method, status = self.key
-        sent = f"{self.span.surely}" + (f" to {self.span.surely + self.blur}" if self.blur else "")
-        return f"{method} {route} {status}: answered {sent}, counted {self.counted}"
 
 
 def judge_metrics(
@@ -78,19 +52,23 @@ def judge_metrics(
     settles_ns: int = _SETTLES_NS,
     faults: Sequence[FaultSpan] = (),
     needed: int = 100,
+    sent_ids: Mapping[str, Collection[str]] | None = None,
+    tell_apart: bool = False,
 ) -> list[Finding]:
-    """Return `mon.missing`, `.duplicated`, `.phantom`, `.altered`, `.not_monotonic`, `.raw_path_label` and `.foreign`.
+    """Return `mon.missing`, `.duplicated`, `.phantom`, `.altered`, `.not_monotonic` and what `places` says of routes.
 
     `readings` are in time order, the first from before the load and the last from after it; those between only serve to
     see resets, and several at the end show a page that only one worker answers. `operations` tell how each operation
-    is labelled, `where` which series are the ones to compare (such as `{"service": "gateway"}`).
+    is labelled, `where` which series are the ones to compare (such as `{"service": "gateway"}`). A label that the
+    counter does not have is summed over; what its other values mean is `mon.labels`. `sent_ids` are the ids that were
+    sent in the path of each operation; with `tell_apart` it is a finding that counts can't tell two routes apart.
     """
-    problem = _unreadable(readings)
+    problem = _unreadable(readings) or no_counter(readings, policy, where or {})
     if problem:
         return [Finding("mon.missing", Outcome.INCONCLUSIVE, problem)]
     where, foreign = where or {}, foreign or Foreign()
-    diff = difference(readings, policy, where)
-    by_class = any(key[2].endswith("xx") for key in diff.increments)
+    labels = fit_labels(readings, policy, where, (route.route for route in operations.values()))
+    diff = difference(readings, policy, where, labels)
     spans, unanswered = counted_by_client(
         history,
         operations,
@@ -98,28 +76,40 @@ def judge_metrics(
         after=readings[-1],
         settles_ns=settles_ns,
         rows=rows,
-        by_class=by_class,
+        labels=labels,
     )
     span_ns = readings[-1].answered_ns - readings[0].asked_ns
-    places = {(route.route, route.method) for route in operations.values()}
+    places = {labels.place(route.route, route.method) for route in operations.values()}
     keys = sorted(spans.keys() | {key for key in diff.increments if key[:2] in places and diff.increments[key]})
     lines = [
-        _KeyCounts(
+        KeyCounts(
             key,
             spans.get(key, Span()),
             unanswered.get(key[:2], 0),
             diff.increments.get(key, 0),
-            foreign.at_most(key, policy, where, span_ns),
+            _foreign(foreign, labels, len(readings), foreign.at_most(key, policy, where, span_ns, labels)),
         )
         for key in keys
     ]
-    return [
+    elsewhere = {key: count for key, count in diff.increments.items() if count and key[:2] not in places}
+    labelled, unsure = judge_labels(policy, labels, lines, elsewhere)
+    found = [
         _monotonic(diff, faults, readings, policy.survives_restart),
-        *_compare(policy, lines, diff, needed),
-        _raw_paths(diff),
-        _others(diff, places, lines, policy, foreign),
-        *_uncounted(diff, uncounted_routes),
+        *_compare(policy, labels, lines, unsure, diff, needed),
+        labelled,
+        judge_raw_paths(route_values(readings, policy, where, labels), operations, sent_ids or {}),
+        judge_others(labels, elsewhere, lines, policy, foreign),
+        *judge_uncounted(labels, diff, uncounted_routes),
+        judge_succeeded(history, operations, rows),
     ]
+    return [*found, judge_told_apart(labels, lines)] if tell_apart else found
+
+
+def _foreign(foreign: Foreign, labels: Labels, readings: int, at_most: int | None) -> int | None:
+    """Return how many foreign requests to reckon with under a key: without routes, our own readings are among them."""
+    if "route" in labels.unfit:
+        return None
+    return at_most + readings if at_most is not None and "route" in labels.absent else at_most
 
 
 def _unreadable(readings: Sequence[Reading]) -> str:
@@ -157,23 +147,25 @@ def _monotonic(
     )
 
 
-def _compare(policy: MetricsPolicy, lines: Sequence[_KeyCounts], diff: CounterDiff, needed: int) -> list[Finding]:
+def _compare(
+    policy: MetricsPolicy,
+    labels: Labels,
+    lines: Sequence[KeyCounts],
+    untold: Sequence[KeyCounts],
+    diff: CounterDiff,
+    needed: int,
+) -> list[Finding]:
+    """Compare line by line; of the lines `untold` it is not known under which labels they were counted."""
     examined = sum(line.span.surely for line in lines)
-    short = [line for line in lines if line.missing > policy.error_bound * line.scale]
+    short = [line for line in lines if line not in untold and line.missing > policy.error_bound * line.scale]
     long = [line for line in lines if line.excess > policy.error_bound * line.scale]
     doubled = _exactly_doubled(lines)
-    altered: list[_KeyCounts] = []
-    for place in sorted({line.key[0] for line in short} & {line.key[0] for line in long}):
-        # One and the same request may be missing under its own label and too many under another.
-        pair = [line for line in short + long if line.key[0] == place]
-        lost, gained = sum(line.missing for line in pair), sum(line.excess for line in pair)
-        if abs(lost - gained) <= sum(line.blur for line in pair) + policy.error_bound * lost:
-            altered += pair
+    altered = _altered(policy, short, long)
     plain_short = [line for line in short if line not in altered]
     plain_long = [line for line in long if line not in altered]
     proven = [line for line in plain_long if line.foreign is not None]
     findings = [
-        _verdict("mon.missing", "requests that were answered are not counted", plain_short, lines, needed, diff),
+        _missing(plain_short, untold, lines, needed, diff),
         _verdict(
             "mon.duplicated",
             "requests are counted more than once",
@@ -190,7 +182,16 @@ def _compare(policy: MetricsPolicy, lines: Sequence[_KeyCounts], diff: CounterDi
             needed,
             diff,
         ),
-        _verdict("mon.altered", "requests are counted under another method or status", altered, lines, needed, diff),
+        _verdict(
+            "mon.altered",
+            f"requests are counted under another {' or '.join(labels.names) or 'label'}",
+            altered,
+            lines,
+            needed,
+            diff,
+        )
+        if labels.names
+        else Finding("mon.altered", Outcome.SKIPPED, "the counter has no labels that could be wrong"),
     ]
     unsure = [line for line in plain_long if line.foreign is None and line not in doubled]
     if unsure and not doubled:
@@ -202,8 +203,47 @@ def _compare(policy: MetricsPolicy, lines: Sequence[_KeyCounts], diff: CounterDi
     return [_blurred(finding, lines, policy) for finding in findings]
 
 
+def _altered(policy: MetricsPolicy, short: Sequence[KeyCounts], long: Sequence[KeyCounts]) -> list[KeyCounts]:
+    """Return lines of requests that are missing under their own label, and too many under another of ours."""
+    altered: list[KeyCounts] = []
+    alike: tuple[Callable[[KeyCounts], tuple[str, ...]], ...] = (
+        lambda line: line.key[:1],  # the status or the method is wrong
+        lambda line: line.key[1:],  # the route is
+    )
+    for part in alike:
+        for value in sorted({part(line) for line in short} & {part(line) for line in long}):
+            pair = [line for line in (*short, *long) if part(line) == value and line not in altered]
+            lost, gained = sum(line.missing for line in pair), sum(line.excess for line in pair)
+            if lost and gained and abs(lost - gained) <= sum(line.blur for line in pair) + policy.error_bound * lost:
+                altered += pair
+    return altered
+
+
+def _missing(
+    short: Sequence[KeyCounts],
+    untold: Sequence[KeyCounts],
+    lines: Sequence[KeyCounts],
+    needed: int,
+    diff: CounterDiff,
+) -> Finding:
+    rule, what = "mon.missing", "requests that were answered are not counted"
+    if short or not untold:
+        return _verdict(rule, what, short, lines, needed, diff)
+    count = sum(line.missing for line in untold)
+    return Finding(
+        rule,
+        Outcome.INCONCLUSIVE,
+        f"can't tell whether {count} requests are counted: the counter's labels don't fit ours, see mon.labels",
+        sum(line.span.surely for line in lines),
+        needed,
+        shown=tuple(str(line) for line in untold[:5]),
+        look_at="policies.metrics.labels, and `route` of the operations",
+        figures={"count": count},
+    )
+
+
 def _verdict(
-    rule: str, what: str, broken: Sequence[_KeyCounts], lines: Sequence[_KeyCounts], needed: int, diff: CounterDiff
+    rule: str, what: str, broken: Sequence[KeyCounts], lines: Sequence[KeyCounts], needed: int, diff: CounterDiff
 ) -> Finding:
     examined = sum(line.span.surely for line in lines)
     if broken:
@@ -229,7 +269,7 @@ def _verdict(
     return held(rule, says, examined=examined, needed=needed, series=len(lines), off=off)
 
 
-def _blurred(finding: Finding, lines: Sequence[_KeyCounts], policy: MetricsPolicy) -> Finding:
+def _blurred(finding: Finding, lines: Sequence[KeyCounts], policy: MetricsPolicy) -> Finding:
     """Take a PASS back where requests in flight, unanswered ones or other clients blur more than the declared bound."""
     if finding.outcome is not Outcome.PASS:
         return finding
@@ -244,7 +284,7 @@ def _blurred(finding: Finding, lines: Sequence[_KeyCounts], policy: MetricsPolic
     return Finding(finding.rule, Outcome.INCONCLUSIVE, says, finding.examined, finding.needed, figures=finding.figures)
 
 
-def _exactly_doubled(lines: Sequence[_KeyCounts]) -> list[_KeyCounts]:
+def _exactly_doubled(lines: Sequence[KeyCounts]) -> list[KeyCounts]:
     """Return the keys counted exactly n times over, n the same for all: no other client happens to do just that."""
     sure = [line for line in lines if line.span.surely and not line.span.maybe and not line.unanswered]
     total = sum(line.span.surely for line in sure)
@@ -252,58 +292,3 @@ def _exactly_doubled(lines: Sequence[_KeyCounts]) -> list[_KeyCounts]:
         return []
     times = {divmod(line.counted, line.span.surely) for line in sure}
     return sure if len(times) == 1 and min(times)[0] >= 2 and min(times)[1] == 0 else []
-
-
-def _raw_paths(diff: CounterDiff) -> Finding:
-    rule = "mon.raw_path_label"
-    routes = sorted({key[0] for key in diff.increments})
-    templates: dict[str, list[str]] = {}
-    for route in routes:
-        template = "/".join("{id}" if _ID_SEGMENT.fullmatch(part) else part for part in route.split("/"))
-        if template != route:
-            templates.setdefault(template, []).append(route)
-    raw = {template: found for template, found in templates.items() if len(found) >= 2}
-    if raw:
-        template, found = max(raw.items(), key=lambda item: len(item[1]))
-        return Finding(
-            rule,
-            Outcome.FAIL,
-            f"{len(found)} series stand for the one route {template}: a label holds raw paths, without bound",
-            len(routes),
-            shown=tuple(found[:5]),
-            look_at="the middleware that labels by request path instead of by the matched route",
-            figures={"series": len(found)},
-        )
-    return held(rule, f"{len(routes)} routes are labelled, none by a raw path", examined=len(routes))
-
-
-def _others(
-    diff: CounterDiff,
-    places: set[tuple[str, str]],
-    lines: Sequence[_KeyCounts],
-    policy: MetricsPolicy,
-    foreign: Foreign,
-) -> Finding:
-    """Say which requests were counted that are surely not ours, for their routes are none of ours."""
-    rule = "mon.foreign"
-    others = sorted(((n, key) for key, n in diff.increments.items() if n and key[:2] not in places), reverse=True)
-    count, ours = sum(n for n, _ in others), sum(line.counted for line in lines)
-    shown = tuple(f"{' '.join(key)}: {n}" for n, key in others[:5])
-    says = f"{count} requests were counted on routes that are none of ours, beside {ours} on ours"
-    figures: dict[str, int | float | str] = {"foreign": count, "ours": ours}
-    unsure = not foreign.exclusive and foreign.quiet is None and count > max(ours, 1) * policy.error_bound
-    outcome = Outcome.INCONCLUSIVE if unsure and ours else Outcome.PASS
-    if outcome is Outcome.INCONCLUSIVE:
-        says += ": others use the target, so a missing count may be hidden by theirs"
-    return Finding(rule, outcome, says, max(1, ours), shown=shown, figures=figures)
-
-
-def _uncounted(diff: CounterDiff, routes: Sequence[str]) -> list[Finding]:
-    if not routes:
-        return []
-    seen = [(key, n) for key, n in sorted(diff.increments.items()) if key[0] in routes and n]
-    if seen:
-        says = f"{sum(n for _, n in seen)} requests to {seen[0][0][0]} are counted as traffic"
-        shown = tuple(f"{' '.join(key)}: {n}" for key, n in seen[:5])
-        return [Finding("mon.health_counted_as_traffic", Outcome.FAIL, says, len(seen), shown=shown, look_at=_LOOK)]
-    return [held("mon.health_counted_as_traffic", "health checks are not counted as traffic", examined=len(routes))]

@@ -27,7 +27,9 @@ def entry(number: int, event: str, request_id: str, *, user: str = "a", service:
     return line(number, "{}", fields)
 
 
-def correlated(*, lacks: str = "", phantom: bool = False, user: str = "a", odd: str = "fresh", error: str = "") -> Told:
+def correlated(
+    *, lacks: str = "", phantom: bool = False, user: str = "load_test_a", odd: str = "fresh", error: str = ""
+) -> Told:
     entries: list[AuditEntry] = []
     tape = Tape("TC-AUDIT-002")
     for operation in ("deposit", "order", "withdraw") * 5:
@@ -45,7 +47,7 @@ def correlated(*, lacks: str = "", phantom: bool = False, user: str = "a", odd: 
         tape.add("odd", 200, operation="deposit", user=10)
         entries.append(entry(1000 + i, "balance_changed", f"{odd}{i}"))
     ledgers = Ledgers((), tuple(entries), {"audit.error": error} if error else {})
-    facts = {"names": ["a"], "canary": "canary77", **READ}
+    facts = {"names": ["load_test_a"], "canary": "canary77", **READ}
     return told(case_findings("TC-AUDIT-002", tape.evidence(TARGET, facts=facts, ledgers=ledgers)))
 
 
@@ -53,7 +55,7 @@ def test_events_over_several_services() -> None:
     assert correlated() == (Outcome.PASS, set())
     assert correlated(lacks="order_created") == (Outcome.FAIL, {"audit.missing"})
     assert correlated(phantom=True) == (Outcome.FAIL, {"audit.phantom"})
-    assert correlated(user="b") == (Outcome.FAIL, {"audit.wrong_user"})
+    assert correlated(user="load_test_b") == (Outcome.FAIL, {"audit.wrong_user"})
     assert correlated(odd="canary77 two words") == (Outcome.FAIL, {"audit.request_id_unchecked"})
     assert correlated(error="no such file") == (Outcome.INCONCLUSIVE, set())
 

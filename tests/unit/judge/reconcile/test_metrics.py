@@ -206,7 +206,7 @@ def test_a_histogram_holds_one_observation_a_request_none_slower_than_its_client
     assert failed(judge_buckets({0.001: 120, 0.005: 120, math.inf: 120})) == {"mon.histogram_count_differs"}
     assert failed(judge_buckets({0.001: 0, 0.005: 0, math.inf: 150})) == {"mon.histogram_in_milliseconds"}
     unsure = judge_buckets({0.001: 0, 0.005: 0, math.inf: 190}, exclusive=False)
-    assert {one.outcome for one in unsure.values()} == {Outcome.INCONCLUSIVE}
+    assert {one.outcome for one in unsure.values()} == {Outcome.INCONCLUSIVE, Outcome.SKIPPED}
     assert bucket_of({0.1: 50, 0.5: 99, math.inf: 100}, 999) == (0.5, math.inf)
 
 
@@ -223,3 +223,61 @@ def test_a_ledger_by_request_id() -> None:
     assert found["audit.altered"].rows == (1,)
     nothing = judge_request_ids(History.empty(), full.clear(), source="the log")
     assert nothing[0].outcome is Outcome.INCONCLUSIVE
+
+
+NAME = "http_request_duration_seconds"
+
+
+def timed(
+    total_s: float | None,
+    counts: Mapping[float, int] | None = None,
+    labels: Mapping[str, str] | None = None,
+    where: Mapping[str, str] | None = None,
+    exclusive: bool = True,
+) -> dict[str, Finding]:
+    """Judge 150 answers that took their clients 0.3 s in all."""
+    counts = counts or {0.001: 100, 0.005: 150, math.inf: 150}
+    labels = labels or {}
+    samples = [Sample(f"{NAME}_bucket", {"le": str(edge), **labels}, float(n)) for edge, n in counts.items()]
+    samples.append(Sample(f"{NAME}_count", labels, float(max(counts.values()))))
+    samples += [Sample(f"{NAME}_sum", labels, total_s)] if total_s is not None else []
+    pages = [Reading("g", "x", 5 * S, 5 * S, ()), Reading("g", "x", 60 * S, 60 * S, tuple(samples))]
+    rows = np.arange(150)
+    return by_rule(judge_histogram(NAME, load(), *pages, rows=rows, where=where or {}, exclusive=exclusive))
+
+
+def test_the_sum_of_durations_is_no_more_than_clients_waited_and_fits_the_buckets() -> None:
+    assert {one.outcome for one in timed(0.2).values()} == {Outcome.PASS}
+    for exclusive in (True, False):
+        # In milliseconds; nothing added though fifty observations lie above 1 ms; more than the buckets can hold.
+        for wrong in (200.0, 0.0, 0.4):
+            assert failed(timed(wrong, exclusive=exclusive)) == {"mon.histogram_sum_wrong"}
+    first_bucket = {0.005: 150, math.inf: 150}
+    assert timed(0.0, first_bucket)["mon.histogram_sum_wrong"].outcome is Outcome.INCONCLUSIVE
+    others = {0.001: 100, 0.005: 170, math.inf: 170}
+    assert timed(200.0, others, exclusive=False)["mon.histogram_sum_wrong"].outcome is Outcome.INCONCLUSIVE
+    assert timed(None)["mon.histogram_sum_wrong"].outcome is Outcome.SKIPPED
+
+
+def test_labels_of_a_histogram_are_fitted_or_said_not_to_fit() -> None:
+    where = {"route": "/orders/{id}", "method": "GET"}
+    for labels in (
+        {"route": "/orders/:id", "method": "get"},
+        {"route": "/orders/<id>/"},
+        {"method": "GET"},
+        {"a": "b"},
+    ):
+        assert failed(timed(0.2, labels=labels, where=where)) == set()
+    more = {0.001: 100, 0.005: 190, math.inf: 190}
+    # Without the method, requests of other methods may be among them.
+    assert failed(timed(0.2, more, labels={"route": "/orders/{id}"}, where=where)) == set()
+    assert failed(timed(0.2, more, labels={"route": "/orders/{id}", "method": "GET"}, where=where)) == {
+        "mon.histogram_count_differs"
+    }
+    unfit = timed(0.2, labels={"route": "get_order", "method": "GET"}, where=where)["mon.histogram_count_differs"]
+    assert unfit.outcome is Outcome.INCONCLUSIVE
+    assert "get_order" in unfit.says
+    gone = judge_histogram(
+        NAME, load(), *[reading(at * S, {}) for at in (5, 60)], rows=np.arange(9), where={}, exclusive=True
+    )
+    assert "policies.metrics.durations" in gone[0].says
