@@ -43,7 +43,7 @@ class RateLimitContext:
         object.__setattr__(self, "fields", Fields(self.history))
 
     @property
-    def allowance(self) -> Slack:
+    def leeway(self) -> Slack:
         """Return the slack in force."""
         return self.slack or Slack.of_window(self.policy.window)
 
@@ -82,7 +82,7 @@ def attempts_of(scene: RateLimitContext, rows: ArrayLike) -> Attempts:
     went = ((ending == Ending.ANSWERED) | (ending == Ending.UNKNOWN)) & (sent != NEVER_NS)
     chosen, ending, sent = chosen[went], ending[went], sent[went].astype(np.int64)
     done = np.maximum(scene.history.numbers("done_ns")[chosen].astype(np.int64), sent)
-    done[ending == Ending.UNKNOWN] += scene.allowance.linger_ns
+    done[ending == Ending.UNKNOWN] += scene.leeway.linger_ns
     if CLOCK_COLUMN in scene.history.frame.columns:
         doubt = scene.history.clock_uncertainty_ns()[chosen]
         sent, done = sent - doubt, done + doubt

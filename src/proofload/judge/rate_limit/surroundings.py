@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from proofload.core.units import NS_PER_SECOND, format_duration
+from proofload.core.units import format_duration
 from proofload.judge.models.attempts import FAR_NS, AttemptKind, Ints
 from proofload.judge.rate_limit.context import RateLimitContext, attempts_of, by_key, kinds
 from proofload.judge.rate_limit.counterexample import steps
+from proofload.judge.rate_limit.fields import Times
 from proofload.judge.rate_limit.models import can_judge
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.record.exchange import Ending
@@ -18,6 +19,9 @@ from proofload.record.fault_edge import FaultSpan
 
 EXEMPT, BACKEND, RESET_KEPT = "rl.exempt_limited", "rl.rejected_reached_backend", "rl.reset_untrue"
 SLOW, FAIL_OPEN = "rl.slow_reject", "rl.fail_open"
+
+_MOST_PROMISED_NS = 2**62
+"""What a header names from there on, no client waits for."""
 
 
 def judge_exempt(scene: RateLimitContext, rows: ArrayLike, *, needed: int | None = None) -> list[Finding]:
@@ -97,10 +101,12 @@ def judge_promised_reset(scene: RateLimitContext, rows: ArrayLike) -> list[Findi
                 continue
             # The first to come is owed admission, unless others may have spent the new allowance meanwhile.
             next_one = int(later[0])
-            sure = attempts.sent_ns[next_one] >= due + scene.allowance.rounding_ns + scene.wall_error_ns
+            # The promise may have been worked out from clock and time to live at either end of the exchange.
+            took_ns = int(attempts.done_ns[first] - attempts.sent_ns[first])
+            sure = attempts.sent_ns[next_one] >= due + took_ns + scene.leeway.rounding_ns + scene.wall_error_ns
             # Elsewhere than in a fixed window, whatever was admitted since the promise delays its coming true.
             windowed = scene.policy.algorithm == "fixed_window"
-            since = due - scene.allowance.rounding_ns if windowed else attempts.sent_ns[first]
+            since = due - scene.leeway.rounding_ns if windowed else attempts.sent_ns[first]
             owed = scene.policy.limit if windowed else 1
             spenders = (attempts.kind != AttemptKind.REJECTED) & (attempts.done_ns >= since)
             spent = np.count_nonzero(spenders & (attempts.sent_ns <= attempts.done_ns[next_one]))
@@ -128,26 +134,26 @@ def _promised_ns(scene: RateLimitContext, rows: Ints) -> Ints:
     """Return the monotonic instant from which each answer promised admission; FAR_NS where it promised nothing."""
     names = scene.policy.headers
     promised = np.full(len(rows), FAR_NS, dtype=np.int64)
-    done = scene.history.numbers("done_ns")[rows].astype(np.int64)
-    if names.retry_after:
-        _, delta, _ = scene.fields.retry(names.retry_after, rows)
-        given = delta < FAR_NS
-        promised[given] = (done + delta)[given]
-    if names.reset:
-        found = scene.fields.column(names.reset, rows)
-        if names.reset_unit == "delta_seconds":
-            usable = found.whole & (found.values >= 0) & (found.values < 10**8)
-            at = done + np.where(usable, found.values, 0) * NS_PER_SECOND
-        elif scene.anchor is not None:
-            scale = NS_PER_SECOND if names.reset_unit == "epoch_seconds" else 1_000_000
-            usable = found.whole & (found.values > 0) & (found.values < 2**62 // scale)
-            at = np.where(usable, found.values, 0) * scale - scene.anchor.wall_ns + scene.anchor.monotonic_ns
-        else:
-            return promised
-        # The later of two promises is the one that a careful client keeps.
-        both = usable & (promised < FAR_NS)
-        promised = np.where(both, np.maximum(promised, at), np.where(usable, at, promised))
+    for found in (
+        scene.fields.retry(names.retry_after, rows) if names.retry_after else None,
+        scene.fields.reset(names.reset, names.reset_unit, rows) if names.reset else None,
+    ):
+        if found is not None:
+            at_ns = _instants_ns(scene, found, rows)
+            # The later of two promises is the one that a careful client keeps.
+            later = np.where(promised == FAR_NS, at_ns, np.maximum(promised, at_ns))
+            promised = np.where(at_ns == FAR_NS, promised, later)
     return promised
+
+
+def _instants_ns(scene: RateLimitContext, found: Times, rows: Ints) -> Ints:
+    """Return the monotonic instant that each header's time means, FAR_NS where it means none."""
+    done = scene.history.numbers("done_ns")[rows].astype(np.int64)
+    usable = found.read & (found.ns >= 0) & (found.ns < _MOST_PROMISED_NS)
+    if scene.anchor is None:
+        return np.where(usable & ~found.is_wall, done + found.ns, FAR_NS)
+    at_ns = found.ns - scene.anchor.wall_ns + scene.anchor.monotonic_ns
+    return np.where(usable, np.where(found.is_wall, at_ns, done + found.ns), FAR_NS)
 
 
 def judge_rejection_speed(
