@@ -9,8 +9,6 @@ import yaml
 from proofload.core.units import NS_PER_SECOND
 from proofload.plan.policies import RateLimitHeaders, RateLimitPolicy
 
-_IS_BUCKET = ("token_bucket", "gcra", "leaky_bucket")
-
 
 def policy_yaml(policy: RateLimitPolicy, indent: int = 0) -> str:
     """Return `policies:` with this one limit, each line indented by so many spaces.
@@ -42,7 +40,7 @@ def _lines(policy: RateLimitPolicy) -> Iterator[str]:
     yield f"window: {duration_text(policy.window)}"
     if policy.alignment == "clock":
         yield "alignment: clock"
-    if policy.algorithm in _IS_BUCKET and policy.burst is not None:
+    if policy.is_bucket and policy.burst is not None:
         yield f"burst: {policy.burst}"
     yield f"applies_to: {flow(policy.applies_to)}"
     if policy.exempt:

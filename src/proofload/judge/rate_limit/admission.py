@@ -56,7 +56,7 @@ def _over(scene: RateLimitContext, judged: Sequence[JudgedKey]) -> Finding:
     policy = scene.policy
     broken = [(one, one.examined.over) for one in judged if one.examined.over is not None]
     tried = max((one.examined.tried for one in judged), default=0)
-    needed = max((one.examined.tried_needed for one in judged), default=policy.limit + 1)
+    needed = max((one.examined.tried_needed for one in judged), default=policy.allowance + 1)
     if not broken:
         says = f"never more than {promise(policy)} admitted, where {tried} surely were tried inside one window"
         return held(OVER, says, examined=tried, needed=needed, keys=len(judged))
@@ -91,7 +91,7 @@ def _wrongful(scene: RateLimitContext, judged: Sequence[JudgedKey], sent: int, n
     broken = [(one, one.examined.wrongful) for one in judged if one.examined.wrongful is not None]
     if not broken:
         granted = max((one.examined.granted for one in judged), default=0)
-        least = max((one.examined.granted_needed for one in judged), default=policy.limit)
+        least = max((one.examined.granted_needed for one in judged), default=policy.allowance)
         says = f"no rejection while the limit of {promise(policy)} was not used up"
         if needed is not None:
             return held(WRONGFUL, says, examined=sent, needed=needed, keys=len(judged))
@@ -133,15 +133,15 @@ def _in_place_of(scene: RateLimitContext, keyed: Keyed) -> Finding | None:
     attempts = keyed.attempts
     errors = scene.history.numbers("status")[attempts.row] >= 400
     errors &= attempts.kind == AttemptKind.UNSURE
-    if np.count_nonzero(attempts.admitted) < scene.policy.limit or np.count_nonzero(errors) < _LEAST_OTHERS:
+    if np.count_nonzero(attempts.admitted) < scene.policy.allowance or np.count_nonzero(errors) < _LEAST_OTHERS:
         return None
     kind = np.where(errors, AttemptKind.ADMITTED, attempts.kind).astype(np.uint8)
     # Were these admitted, the limit would be overrun; were they rejected, they would say so: both break the promise.
     supposed = examine(scene, replace(attempts, kind=kind))
-    if supposed.over is None or supposed.over.counted < scene.policy.limit + _LEAST_OTHERS:
+    if supposed.over is None or _beyond(supposed) < _LEAST_OTHERS:
         return None
     admitted = attempts.row[attempts.admitted]
-    if np.count_nonzero(np.isin(supposed.over.rows, admitted)) < scene.policy.limit:
+    if np.count_nonzero(np.isin(supposed.over.rows, admitted)) < scene.policy.allowance:
         return None
     culprit = supposed.over.culprit
     status = int(scene.history.numbers("status")[culprit])
@@ -150,6 +150,12 @@ def _in_place_of(scene: RateLimitContext, keyed: Keyed) -> Finding | None:
     count = int(np.count_nonzero(errors))
     rows = supposed.over.rows
     return Finding(STATUS, Outcome.FAIL, says, count, 1, rows, shown, _LOOK_STATUS, {"status": status, "times": count})
+
+
+def _beyond(examined: Examined) -> int:
+    """Return how many admissions were too many: of one window, or one by one where no window bounds them."""
+    over = examined.over
+    return 0 if over is None else max(over.counted - over.allowed, examined.overs)
 
 
 def _never(scene: RateLimitContext, judged: Sequence[JudgedKey]) -> list[Finding]:
@@ -163,10 +169,10 @@ def _never(scene: RateLimitContext, judged: Sequence[JudgedKey]) -> list[Finding
     worst = max(tested, key=lambda one: one.examined.tried)
     if worst.examined.over is None:
         return []
-    says = f"nothing was ever rejected: {worst.examined.tried} requests inside one window, {scene.policy.limit} allowed"
-    over = worst.examined.over
+    over, tried = worst.examined.over, worst.examined.tried
+    says = f"nothing was ever rejected: {tried} requests inside one window, {scene.policy.allowance} allowed"
     look = "whether the limiter is in the way of these requests at all, and what it does when its store fails"
-    return [Finding(NEVER, Outcome.FAIL, says, worst.examined.tried, 1, over.rows, over_lines(scene, over), look)]
+    return [Finding(NEVER, Outcome.FAIL, says, tried, 1, over.rows, over_lines(scene, over), look)]
 
 
 def over_lines(scene: RateLimitContext, over: Broken) -> tuple[str, ...]:

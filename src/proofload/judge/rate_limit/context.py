@@ -116,7 +116,7 @@ def key_name(scene: RateLimitContext, row: int) -> str:
 def by_key(scene: RateLimitContext, rows: ArrayLike, *, interesting: bool = False) -> Iterator[Keyed]:
     """Yield the attempts of each key that the policy tells apart.
 
-    With `interesting`, keys are left out that can't break a limit: nothing rejected, no more sent than the limit.
+    With `interesting`, keys are left out that can't break a limit: nothing rejected, no more sent than the allowance.
     """
     chosen = np.asarray(rows, dtype=np.int64)
     if not len(chosen):
@@ -129,7 +129,7 @@ def by_key(scene: RateLimitContext, rows: ArrayLike, *, interesting: bool = Fals
     wanted = np.ones(len(starts), dtype=np.bool_)
     if interesting:
         rejected = np.add.reduceat(kinds(scene, chosen) == AttemptKind.REJECTED, starts)
-        wanted = (sizes > scene.policy.limit) | (rejected > 0)
+        wanted = (sizes > scene.policy.allowance) | (rejected > 0)
     for start, size in zip(starts[wanted].tolist(), sizes[wanted].tolist(), strict=True):
         mine = chosen[start : start + size]
         attempts = attempts_of(scene, mine)

@@ -60,7 +60,7 @@ def describe(policy: RateLimitPolicy) -> str:
     name = policy.algorithm.replace("_", " ")
     if policy.algorithm == "fixed_window":
         name += " from the first request" if policy.alignment == "first_request" else " on the clock"
-    burst = f", burst {policy.burst}" if policy.algorithm in ("token_bucket", "gcra", "leaky_bucket") else ""
+    burst = f", burst {policy.allowance}" if policy.is_bucket else ""
     return f"{name}, {policy.limit} in {format_duration(policy.window)}{burst}"
 
 
@@ -154,11 +154,10 @@ def _simplest(fits: Sequence[RateLimitPolicy]) -> list[RateLimitPolicy]:
     kept: list[RateLimitPolicy] = []
     seen: set[tuple[object, ...]] = set()
     for one in fits:
-        bucket = one.algorithm in ("token_bucket", "gcra", "leaky_bucket")
         key: tuple[object, ...] = (one.algorithm, one.limit, one.window, one.alignment)
-        if bucket:
+        if one.is_bucket:
             common = int(np.gcd(one.limit, one.window))
-            key = ("bucket", one.limit // common, one.window // common, one.burst)
+            key = ("bucket", one.limit // common, one.window // common, one.allowance)
         if key not in seen:
             seen.add(key)
             kept.append(one)
@@ -174,9 +173,7 @@ def _tell_apart(fits: Sequence[RateLimitPolicy], most: int = 6) -> Iterator[str]
 
 def difference(one: RateLimitPolicy, other: RateLimitPolicy) -> str:
     """Return a probe on which two candidates answer differently, worked out by running both."""
-    for words, sends in _probes(
-        max(one.limit, other.limit, one.burst or 0, other.burst or 0), one.window, other.window
-    ):
+    for words, sends in _probes(max(one.limit, other.limit, one.allowance, other.allowance), one.window, other.window):
         answers = [_run(policy, sends) for policy in (one, other)]
         if answers[0] != answers[1]:
             at = next(place for place, pair in enumerate(zip(*answers, strict=True)) if pair[0] != pair[1])

@@ -26,7 +26,7 @@ def model_of(policy: RateLimitPolicy, phase_ns: int = 0) -> Model:
         return SlidingLog(limit, window)
     if policy.algorithm == "sliding_window_counter":
         return SlidingWindowCounter(limit, window, phase_ns)
-    burst = limit if policy.burst is None else max(1, policy.burst)
+    burst = policy.allowance
     if policy.algorithm == "token_bucket":
         return TokenBucket(limit, window, burst)
     return Gcra(limit, window, burst) if policy.algorithm == "gcra" else LeakyBucket(limit, window, burst)

@@ -27,7 +27,7 @@ _MOST_PROMISED_NS = 2**62
 def judge_exempt(scene: RateLimitContext, rows: ArrayLike, *, needed: int | None = None) -> list[Finding]:
     """Return whether the exempt requests in `rows` were never answered with the limiter's rejection.
 
-    PASS needs more of them than the limit (or `needed`): fewer would have been admitted anyway.
+    PASS needs more of them than the allowance (or `needed`): fewer would have been admitted anyway.
     """
     chosen = np.asarray(rows, dtype=np.int64)
     status = scene.history.numbers("status")[chosen]
@@ -40,7 +40,7 @@ def judge_exempt(scene: RateLimitContext, rows: ArrayLike, *, needed: int | None
         look = "the list of exempt paths, and whether it is looked at before the limiter"
         return [Finding(EXEMPT, Outcome.FAIL, says, len(chosen), 1, (row,), shown, look, {"times": len(limited)})]
     served = int(np.count_nonzero(answered & (status < 500)))
-    least = scene.policy.limit + 1 if needed is None else needed
+    least = scene.policy.allowance + 1 if needed is None else needed
     return [held(EXEMPT, "exempt requests were never limited", examined=served, needed=least)]
 
 
