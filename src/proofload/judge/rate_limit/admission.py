@@ -198,7 +198,12 @@ def judge_evasion(scene: RateLimitContext, rows: ArrayLike, by: str) -> list[Fin
 
 
 def judge_isolation(scene: RateLimitContext, rows: ArrayLike) -> list[Finding]:
-    """Return whether the keys in `rows` (two or more) leave each other alone: one's excess never limits another."""
+    """Return whether the keys in `rows` (two or more) leave each other alone: one's excess never limits another.
+
+    Of one counter for all clients nothing of the kind is promised, so there is nothing to say.
+    """
+    if scene.policy.scope == "global":
+        return []
     reason = can_judge(scene)
     if reason:
         return [Finding(LEAK, Outcome.INCONCLUSIVE, reason)]

@@ -35,6 +35,8 @@ class RateLimitContext:
     """Answers from 400 up that come from behind the limiter, such as the 401 of a login with a wrong password."""
     excused: tuple[FaultSpan, ...] = ()
     """Spans in which the limiter could not work (its store was down): what was decided there may not be counted."""
+    accounts: Ints | None = None
+    """For each row of the history a number of the account that sent it; None: each virtual user has its own."""
     fields: Fields = field(init=False, repr=False, compare=False)
     """The header fields of the history, each read once."""
 
@@ -102,7 +104,8 @@ def key_codes(scene: RateLimitContext, rows: Ints) -> Ints:
     if scene.policy.scope == "client_ip":
         return scene.history.frame["source"].to_physical().to_numpy()[rows].astype(np.int64)
     if scene.policy.scope == "user":
-        return scene.history.numbers("user")[rows].astype(np.int64)
+        accounts = scene.history.numbers("user") if scene.accounts is None else scene.accounts
+        return np.asarray(accounts[rows], dtype=np.int64)
     return np.zeros(len(rows), dtype=np.int64)
 
 
@@ -110,7 +113,9 @@ def key_name(scene: RateLimitContext, row: int) -> str:
     """Return what a person calls the key that a row counts against."""
     if scene.policy.scope == "client_ip":
         return str(scene.history.frame["source"][row])
-    return f"user {scene.history.frame['user'][row]}" if scene.policy.scope == "user" else "all clients"
+    if scene.policy.scope == "global":
+        return "all clients"
+    return f"user {scene.history.frame['user'][row] if scene.accounts is None else scene.accounts[row]}"
 
 
 def by_key(scene: RateLimitContext, rows: ArrayLike, *, interesting: bool = False) -> Iterator[Keyed]:
