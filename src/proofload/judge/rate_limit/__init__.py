@@ -9,6 +9,7 @@ from proofload.judge.rate_limit.admission import judge_admission, judge_evasion,
 from proofload.judge.rate_limit.context import RateLimitContext
 from proofload.judge.rate_limit.headers import judge_headers
 from proofload.judge.rate_limit.identify import Identification, identify
+from proofload.judge.rate_limit.separate import separated, separating_phase_ns, separating_schedule
 from proofload.judge.rate_limit.surroundings import (
     judge_backend_hits,
     judge_exempt,
@@ -31,4 +32,7 @@ __all__ = [
     "judge_promised_reset",
     "judge_rejection_speed",
     "judge_store_down",
+    "separated",
+    "separating_phase_ns",
+    "separating_schedule",
 ]

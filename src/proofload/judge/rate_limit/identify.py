@@ -58,7 +58,7 @@ class Identification:
 def describe(policy: RateLimitPolicy) -> str:
     """Return a candidate as one would say it."""
     name = policy.algorithm.replace("_", " ")
-    if policy.algorithm == "fixed_window":
+    if policy.algorithm in ("fixed_window", "sliding_window_counter"):
         name += " from the first request" if policy.alignment == "first_request" else " on the clock"
     burst = f", burst {policy.allowance}" if policy.is_bucket else ""
     return f"{name}, {policy.limit} in {format_duration(policy.window)}{burst}"
@@ -88,7 +88,7 @@ def identify(
     fits: list[RateLimitPolicy] = []
     refuted: list[tuple[RateLimitPolicy, str]] = []
     for candidate in tried:
-        why = _refutation(replace(scene, policy=candidate), attempts, rows)
+        why = refutation(replace(scene, policy=candidate), attempts, rows)
         if why:
             refuted.append((candidate, why))
         else:
@@ -97,7 +97,8 @@ def identify(
     return Identification(tuple(fits), tuple(refuted), tuple(_tell_apart(fits)))
 
 
-def _refutation(scene: RateLimitContext, attempts: Attempts, rows: ArrayLike) -> str:
+def refutation(scene: RateLimitContext, attempts: Attempts, rows: ArrayLike) -> str:
+    """Return the answer that rules a context's policy out, whatever the instants of decision; empty where none does."""
     if can_judge(scene):
         return ""
     keyed = [attempts] if scene.policy.scope == "global" else [one.attempts for one in by_key(scene, rows)]

@@ -24,9 +24,8 @@ WINDOW = 60 * SECOND
 
 def exchange(sent_ns, took_ns, status, *, user=0, source="127.0.0.1"):
     done_ns = sent_ns + took_ns
-    return Exchange(
-        0, "w", "read", user, source, 0, sent_ns, sent_ns, done_ns, done_ns, Ending.ANSWERED, Fault.NONE, status, 0, 0, ""
-    )  # fmt: skip
+    times = sent_ns, sent_ns, done_ns, done_ns
+    return Exchange(0, "w", "read", user, source, 0, *times, Ending.ANSWERED, Fault.NONE, status, 0, 0, "")
 
 
 def policy(limit=5, **changes):
