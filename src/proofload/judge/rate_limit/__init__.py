@@ -6,6 +6,7 @@ is about.
 
 from proofload.judge.models.attempts import Slack
 from proofload.judge.rate_limit.admission import judge_admission, judge_evasion, judge_isolation
+from proofload.judge.rate_limit.conjunction import judge_untested
 from proofload.judge.rate_limit.context import RateLimitContext
 from proofload.judge.rate_limit.headers import judge_headers
 from proofload.judge.rate_limit.identify import Identification, identify
@@ -32,6 +33,7 @@ __all__ = [
     "judge_promised_reset",
     "judge_rejection_speed",
     "judge_store_down",
+    "judge_untested",
     "separated",
     "separating_phase_ns",
     "separating_schedule",

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from proofload.core.units import format_duration
 from proofload.judge.models.attempts import AttemptKind, Broken, Examined
-from proofload.judge.rate_limit.context import Keyed, RateLimitContext, attempts_of, by_key
+from proofload.judge.rate_limit.conjunction import explained_by_others
+from proofload.judge.rate_limit.context import Keyed, RateLimitContext, attempts_of, by_key, kinds
 from proofload.judge.rate_limit.counterexample import ordinal, promise, steps
 from proofload.judge.rate_limit.models import can_judge, examine
 from proofload.judge.verdict import Finding, Outcome, held
@@ -38,16 +39,23 @@ class JudgedKey:
     examined: Examined
 
 
-def judge_admission(scene: RateLimitContext, rows: ArrayLike, *, needed: int | None = None) -> list[Finding]:
+def judge_admission(
+    scene: RateLimitContext, rows: ArrayLike, *, needed: int | None = None, varied: ArrayLike = ()
+) -> list[Finding]:
     """Return over-admission, wrongful rejection, wrong status and 'never rejects', over every key in `rows`.
 
     PASS for over-admission needs more requests than the limit surely decided inside one window; PASS for wrongful
     rejection needs the whole limit surely admitted in one, or `needed` requests where traffic is meant to stay below.
+    Of `rows`, those in `varied` tried to get round the limit: they may have spent allowance, and prove nothing here.
+    What another declared limit (`scene.also`) may have rejected proves nothing of this one either.
     """
     reason = can_judge(scene)
     if reason:
         return [Finding(rule, Outcome.INCONCLUSIVE, reason) for rule in (OVER, WRONGFUL, STATUS)]
-    judged = [JudgedKey(keyed, examine(scene, keyed.attempts)) for keyed in by_key(scene, rows, interesting=True)]
+    chosen = np.asarray(rows, dtype=np.int64)
+    doubtful = np.concatenate([np.asarray(varied, dtype=np.int64), chosen[explained_by_others(scene, chosen)]])
+    counting = replace(scene, unsure=doubtful)
+    judged = [JudgedKey(one, examine(counting, one.attempts)) for one in by_key(counting, chosen, interesting=True)]
     findings = [_over(scene, judged), _wrongful(scene, judged, np.size(rows), needed), *_status(scene, judged)]
     return [*findings, *_never(scene, judged)]
 
@@ -116,8 +124,7 @@ def _status(scene: RateLimitContext, judged: Sequence[JudgedKey]) -> list[Findin
     """Return whether what must have been rejected was rejected with the promised status."""
     rejections = 0
     for one in judged:
-        attempts = one.keyed.attempts
-        proper = int(np.count_nonzero(attempts.rejected))
+        proper = _rejections(scene, one.keyed)
         rejections += proper
         if proper or one.examined.over is not None:
             continue
@@ -126,6 +133,11 @@ def _status(scene: RateLimitContext, judged: Sequence[JudgedKey]) -> list[Findin
             return [found]
     says = f"requests beyond the limit were answered {scene.policy.status}"
     return [held(STATUS, says, examined=rejections, needed=1)]
+
+
+def _rejections(scene: RateLimitContext, keyed: Keyed) -> int:
+    """Return how many were rejected as promised, by this limit or by another."""
+    return int(np.count_nonzero(kinds(scene, keyed.attempts.row) == AttemptKind.REJECTED))
 
 
 def _in_place_of(scene: RateLimitContext, keyed: Keyed) -> Finding | None:
@@ -163,7 +175,7 @@ def _never(scene: RateLimitContext, judged: Sequence[JudgedKey]) -> list[Finding
     tested = [one for one in judged if one.examined.tried >= one.examined.tried_needed]
     if not tested:
         return []
-    rejected = sum(int(np.count_nonzero(one.keyed.attempts.rejected)) for one in tested)
+    rejected = sum(_rejections(scene, one.keyed) for one in tested)
     if rejected:
         return [held(NEVER, f"{rejected} requests beyond the limit were rejected", examined=rejected)]
     worst = max(tested, key=lambda one: one.examined.tried)
@@ -180,17 +192,25 @@ def over_lines(scene: RateLimitContext, over: Broken) -> tuple[str, ...]:
     return steps(scene.history, over.rows, (f"admitted, and {over.allowed} are allowed",))
 
 
-def judge_evasion(scene: RateLimitContext, rows: ArrayLike, by: str) -> list[Finding]:
-    """Return whether `rows`, of one key but varied in `by` (a header, a path, a connection), share one allowance."""
+def judge_evasion(scene: RateLimitContext, rows: ArrayLike, by: str, *, plain: ArrayLike = ()) -> list[Finding]:
+    """Return whether `rows`, of one key but varied in `by` (a header, a path, a connection), share one allowance.
+
+    Those of `rows` that are in `plain` were not varied. Where they alone exceed the limit, nothing had to be evaded:
+    an evasion is one only where no counterexample comes about without a varied request.
+    """
     attempts = attempts_of(scene, rows)
-    if not len(attempts):
+    unvaried = np.isin(attempts.row, np.asarray(plain, dtype=np.int64))
+    if np.all(unvaried):
         return [Finding(EVASION, Outcome.INCONCLUSIVE, f"nothing was sent with a varying {by}")]
     reason = can_judge(scene)
     if reason:
         return [Finding(EVASION, Outcome.INCONCLUSIVE, reason)]
     keyed = Keyed(f"one client with a varying {by}", attempts)
+    if np.any(unvaried) and examine(scene, attempts.only(unvaried)).over is not None:
+        says = f"the limit was exceeded without it, so a varying {by} shows nothing"
+        return [Finding(EVASION, Outcome.INCONCLUSIVE, says, len(attempts))]
     examined = examine(scene, attempts)
-    if examined.over is None:
+    if examined.over is None or np.all(np.isin(examined.over.rows, attempts.row[unvaried])):
         says = f"a varying {by} opened no new allowance"
         return [held(EVASION, says, examined=examined.tried, needed=examined.tried_needed)]
     finding = over_finding(scene, keyed, examined.over, EVASION, by=by)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from proofload.core.clock import Anchor
-from proofload.judge.models.attempts import AttemptKind, Attempts, Ints, Slack
+from proofload.judge.models.attempts import AttemptKind, Attempts, Flags, Ints, Slack
 from proofload.judge.rate_limit.fields import Fields
 from proofload.plan.policies import RateLimitPolicy
 from proofload.record.exchange import NEVER_NS, Ending
@@ -35,6 +36,12 @@ class RateLimitContext:
     """Answers from 400 up that come from behind the limiter, such as the 401 of a login with a wrong password."""
     excused: tuple[FaultSpan, ...] = ()
     """Spans in which the limiter could not work (its store was down): what was decided there may not be counted."""
+    also: tuple[RateLimitPolicy, ...] = ()
+    """The other limits that are declared: a rejection may be theirs, where they cover the request."""
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """The path of each operation, by which limits are told that cover it; an unknown one is covered by all."""
+    unsure: Ints | None = None
+    """Rows that may have counted against the limit or not, whatever they were answered."""
     accounts: Ints | None = None
     """For each row of the history a number of the account that sent it; None: each virtual user has its own."""
     fields: Fields = field(init=False, repr=False, compare=False)
@@ -73,6 +80,8 @@ def kinds(scene: RateLimitContext, rows: Ints) -> NDArray[np.uint8]:
         sent, done = scene.history.numbers("sent_ns")[rows], scene.history.numbers("done_ns")[rows]
         for span in scene.excused:
             kind[(done >= span.wide_from_ns) & (sent <= span.wide_to_ns)] = AttemptKind.UNSURE
+    if scene.unsure is not None:
+        kind[np.isin(rows, scene.unsure)] = AttemptKind.UNSURE
     return kind
 
 
@@ -107,6 +116,14 @@ def key_codes(scene: RateLimitContext, rows: Ints) -> Ints:
         accounts = scene.history.numbers("user") if scene.accounts is None else scene.accounts
         return np.asarray(accounts[rows], dtype=np.int64)
     return np.zeros(len(rows), dtype=np.int64)
+
+
+def covered(scene: RateLimitContext, policy: RateLimitPolicy, rows: Ints) -> Flags:
+    """Return which rows a limit may count, by the paths of their operations."""
+    operations = scene.history.frame["operation"].cast(pl.String).gather(rows)
+    names = {name for name in operations.unique().to_list() if name is not None}
+    out = [name for name in names if name in scene.paths and not policy.covers(scene.paths[name])]
+    return np.asarray(~operations.is_in(out).fill_null(value=False).to_numpy(), dtype=np.bool_)
 
 
 def key_name(scene: RateLimitContext, row: int) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from proofload.judge.rate_limit.context import RateLimitContext, attempts_of
 from proofload.judge.rate_limit.identify import describe, refutation
 from proofload.judge.rate_limit.models import can_judge
-from proofload.judge.verdict import Finding, Outcome, held
+from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import Algorithm, RateLimitPolicy
 
 MODEL = "rl.model"
@@ -49,10 +49,11 @@ def separated(scene: RateLimitContext, rows: ArrayLike) -> Finding:
     why = refutation(scene, attempts, rows)
     examined = len(others) + 1
     shown = tuple(f"not a {describe(one)}: {reason}" for one, reason in others.items() if reason)
-    figures = {"also_fits": "; ".join(fitting), "refuted": len(shown)}
+    figures: dict[str, int | float | str] = {"also_fits": "; ".join(fitting), "refuted": len(shown)}
     if not why:
         also = f"; these fit as well: {'; '.join(fitting)}" if fitting else ", and no other model does"
-        return replace(held(MODEL, f"a {describe(policy)} fits{also}", examined=examined, **figures), shown=shown)
+        says = f"a {describe(policy)} fits{also}"
+        return Finding(MODEL, Outcome.PASS, says, examined, shown=shown, figures=figures)
     if not fitting:
         says = f"no known model fits, and the declared {describe(policy)} does not: {why}"
         return Finding(MODEL, Outcome.SKIPPED, says, examined, shown=shown, figures=figures)
