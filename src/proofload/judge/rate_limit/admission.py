@@ -14,6 +14,7 @@ from proofload.judge.rate_limit.conjunction import explained_by_others
 from proofload.judge.rate_limit.context import Keyed, RateLimitContext, attempts_of, by_key, kinds
 from proofload.judge.rate_limit.counterexample import ordinal, promise, steps
 from proofload.judge.rate_limit.models import can_judge, examine
+from proofload.judge.sampling import with_share
 from proofload.judge.verdict import Finding, Outcome, held
 
 OVER, WRONGFUL, NEVER, STATUS = "rl.over_admission", "rl.wrongful_rejection", "rl.never_rejects", "rl.wrong_status"
@@ -67,7 +68,9 @@ def _over(scene: RateLimitContext, judged: Sequence[JudgedKey]) -> Finding:
     needed = max((one.examined.tried_needed for one in judged), default=policy.allowance + 1)
     if not broken:
         says = f"never more than {promise(policy)} admitted, where {tried} surely were tried inside one window"
-        return held(OVER, says, examined=tried, needed=needed, keys=len(judged))
+        # Each request that was rejected would have been one too many.
+        beyond = sum(_rejections(scene, one.keyed) for one in judged)
+        return with_share(held(OVER, says, examined=tried, needed=needed, keys=len(judged)), beyond)
     one, over = min(broken, key=lambda pair: len(pair[1].rows))
     return over_finding(scene, one.keyed, over, OVER, keys=len(broken))
 
@@ -102,8 +105,9 @@ def _wrongful(scene: RateLimitContext, judged: Sequence[JudgedKey], sent: int, n
         least = max((one.examined.granted_needed for one in judged), default=policy.allowance)
         says = f"no rejection while the limit of {promise(policy)} was not used up"
         if needed is not None:
-            return held(WRONGFUL, says, examined=sent, needed=needed, keys=len(judged))
-        return held(WRONGFUL, says, examined=granted, needed=least, keys=len(judged))
+            return with_share(held(WRONGFUL, says, examined=sent, needed=needed, keys=len(judged)), sent)
+        served = sum(int(np.count_nonzero(one.keyed.attempts.admitted)) for one in judged)
+        return with_share(held(WRONGFUL, says, examined=granted, needed=least, keys=len(judged)), served)
     one, wrong = min(broken, key=lambda pair: pair[1].counted)
     return wrongful_finding(scene, one.keyed, wrong, one.examined.wrongfuls)
 
@@ -212,7 +216,8 @@ def judge_evasion(scene: RateLimitContext, rows: ArrayLike, by: str, *, plain: A
     examined = examine(scene, attempts)
     if examined.over is None or np.all(np.isin(examined.over.rows, attempts.row[unvaried])):
         says = f"a varying {by} opened no new allowance"
-        return [held(EVASION, says, examined=examined.tried, needed=examined.tried_needed)]
+        found = held(EVASION, says, examined=examined.tried, needed=examined.tried_needed)
+        return [with_share(found, int(np.count_nonzero(~unvaried)))]
     finding = over_finding(scene, keyed, examined.over, EVASION, by=by)
     return [replace(finding, look_at=f"what the limiter's key is made of: it must not hold the {by}")]
 

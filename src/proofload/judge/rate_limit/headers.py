@@ -16,6 +16,7 @@ from proofload.judge.rate_limit.header_bounds import ToldKey, tell_key
 from proofload.judge.rate_limit.header_values import UNIT_NAMES, unit_of
 from proofload.judge.rate_limit.ietf import judge_ietf
 from proofload.judge.rate_limit.models import can_judge
+from proofload.judge.sampling import with_share
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.record.exchange import Ending
 
@@ -91,7 +92,7 @@ def _present(scene: RateLimitContext, rows: Ints, needed: int) -> Finding:
             says = f"{name} is missing on {len(gone)} of {len(rows)} answers (status {on}); the first is row {row}"
             return _broken(scene, MISSING, [row], says, f"no {name}", _LOOK_SET, len(gone))
     told = ", ".join(name for name in (names.limit, names.remaining, names.reset) if name)
-    return held(MISSING, f"{told} stand on every answer", examined=len(rows), needed=needed)
+    return with_share(held(MISSING, f"{told} are on every answer", examined=len(rows), needed=needed), len(rows))
 
 
 def _limit(scene: RateLimitContext, rows: Ints, found: Column, needed: int) -> Finding:
@@ -104,7 +105,8 @@ def _limit(scene: RateLimitContext, rows: Ints, found: Column, needed: int) -> F
         got = found.text(scene.history, row)
         says = f"{found.name} is {got!r} on row {row}, the limit is {promised}; wrong on {len(wrong)} answers"
         return _broken(scene, LIMIT, [row], says, f"{found.name}: {got}", _LOOK_SET, len(wrong))
-    return held(LIMIT, f"{found.name} is {promised}", examined=int(np.count_nonzero(right)), needed=needed)
+    examined = int(np.count_nonzero(right))
+    return with_share(held(LIMIT, f"{found.name} is {promised}", examined=examined, needed=needed), examined)
 
 
 def _retry_present(scene: RateLimitContext, rows: Ints) -> Finding:
@@ -118,7 +120,7 @@ def _retry_present(scene: RateLimitContext, rows: Ints) -> Finding:
         what = "missing" if not found.present[unusable[0]] else "neither seconds nor a date"
         says = f"{name} is {what} on {len(unusable)} of {len(rejected)} rejections; the first is row {row}"
         return _broken(scene, RETRY_MISSING, [row], says, f"{name} is {what}", _LOOK_SET, len(unusable))
-    return held(RETRY_MISSING, f"{name} stands on every rejection", examined=len(rejected))
+    return with_share(held(RETRY_MISSING, f"{name} is on every rejection", examined=len(rejected)), len(rejected))
 
 
 def _remaining(scene: RateLimitContext, told: Sequence[ToldKey], needed: int) -> Finding:
@@ -135,7 +137,8 @@ def _remaining(scene: RateLimitContext, told: Sequence[ToldKey], needed: int) ->
         if len(wrong) and first is None:
             first = (one, int(wrong[0]), found)
     if first is None:
-        return held(REMAINING, f"{name} counts down with each admitted request", examined=examined, needed=needed)
+        says = f"{name} counts down with each admitted request"
+        return with_share(held(REMAINING, says, examined=examined, needed=needed), examined)
     one, place, found = first
     row = int(one.rows[place])
     low, high = int(one.remaining_lo[place]), int(one.remaining_hi[place])
@@ -263,7 +266,7 @@ def _reset_true(scene: RateLimitContext, name: str, told: Sequence[ToldKey]) -> 
             place = int(wrong[0])
             worst = (one, place, int(-early[place] if early[place] > 0 else late[place]))
     if worst is None:
-        return held(RESET, f"{name} names the end of the window", examined=examined)
+        return with_share(held(RESET, f"{name} names the end of the window", examined=examined), examined)
     one, place, off_ns = worst
     row = int(one.rows[place])
     got = scene.fields.reset(name, unit, one.rows).text(scene.history, row)
@@ -293,7 +296,7 @@ def _retry_true(scene: RateLimitContext, told: Sequence[ToldKey]) -> Finding:
         if len(wrong):
             place = int(wrong[0])
             return _retry_wrong(scene, one, place, bool(short[place]), examined, len(wrong))
-    return held(RETRY, f"{name} names the wait until the window ends", examined=examined)
+    return with_share(held(RETRY, f"{name} names the wait until the window ends", examined=examined), examined)
 
 
 def _retry_wrong(

@@ -13,6 +13,7 @@ from proofload.judge.rate_limit.context import RateLimitContext, attempts_of, by
 from proofload.judge.rate_limit.counterexample import steps
 from proofload.judge.rate_limit.fields import Times
 from proofload.judge.rate_limit.models import can_judge
+from proofload.judge.sampling import with_share
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.record.exchange import NEVER_NS, Ending
 from proofload.record.fault_edge import FaultSpan
@@ -44,7 +45,7 @@ def judge_exempt(scene: RateLimitContext, rows: ArrayLike, *, needed: int | None
         return [Finding(EXEMPT, Outcome.FAIL, says, len(chosen), 1, (row,), shown, look, {"times": len(limited)})]
     served = int(np.count_nonzero(answered & (status < 500)))
     least = scene.policy.allowance + 1 if needed is None else needed
-    return [held(EXEMPT, "exempt requests were never limited", examined=served, needed=least)]
+    return [with_share(held(EXEMPT, "exempt requests were never limited", examined=served, needed=least), served)]
 
 
 def judge_backend_hits(
@@ -84,7 +85,8 @@ def judge_backend_hits(
     if could - known and hits_at_least > known:
         says = f"{could - known} unanswered requests may account for what the backend saw beyond the {known} admitted"
         return [Finding(BACKEND, Outcome.INCONCLUSIVE, says, rejected, 1, figures=figures)]
-    return [held(BACKEND, "no rejected request reached the backend", examined=rejected, **figures)]
+    says = "no rejected request reached the backend"
+    return [with_share(held(BACKEND, says, examined=rejected, **figures), rejected)]
 
 
 def _between(attempts: Attempts, readings: tuple[Reading, Reading] | None) -> tuple[Flags, Flags]:

@@ -15,6 +15,7 @@ from tests.prove.rate_limit.limiters import (
 from tests.prove.rate_limit.worlds import ANCHOR, MS, SECOND
 
 from proofload.judge.rate_limit import RateLimitContext, judge_admission, judge_untested
+from proofload.judge.sampling import share_seen
 from proofload.judge.verdict import Outcome, worst
 from proofload.plan.policies import RateLimitPolicy
 from proofload.record.exchange import Ending, Exchange, Fault
@@ -135,6 +136,14 @@ def test_a_declared_limit_that_nobody_came_near_is_named():
     assert "narrow (3 in 5s on /api/other)" in found.says
     tried = two_paths()
     assert judge_untested(replace(context, history=tried), np.arange(len(tried)), (WIDE, NARROW)) == []
+
+
+def test_a_pass_tells_how_rare_an_escape_would_have_been_seen():
+    """B11: one request in 1,000 skips the limiter, and five rejections were looked at."""
+    kept = history([("wide", FixedWindowServer(20, 5 * SECOND))], steady(70, 20))
+    found = {one.rule: one for one in judged(kept, limit(20, 5))}
+    assert found["rl.over_admission"].figures["would_see_share"] == share_seen(50)
+    assert found["rl.wrongful_rejection"].figures["would_see_share"] == share_seen(20)
 
 
 def test_rejections_by_the_other_limit_still_show_the_status():
