@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from glob import escape
 
 from proofload.cases.accounts import Account, Accounts
 from proofload.cases.addresses import Addresses
@@ -221,10 +222,11 @@ def _conclude(work: _Work) -> Discovery:
     said = _said(history, [*seen.rows, *(row for rows in work.more for row in rows)])
     headers = recognise(said, budget.rejected)
     limit = told_limit(said, headers) or max(1, seen.first)
+    covers = applies_to(_bare_path(work), is_wide="/proofload-no-such-path" not in work.bounds.unlimited)
     base = RateLimitPolicy(
         name=work.target.name, limit=limit, window="60s",  # type: ignore[arg-type]  # as a file says it
         probe=work.probe, status=budget.rejected,
-        headers=headers, scope=work.bounds.scope or "client_ip", exempt=_exempt(work), applies_to=_applies_to(work),
+        headers=headers, scope=work.bounds.scope or "client_ip", exempt=_exempt(work, covers), applies_to=covers,
     )  # fmt: skip
     if not seen.back_after_ns:
         waited = format_duration(budget.manners.longest_ns)
@@ -288,16 +290,28 @@ def _said(history: History, rows: Sequence[int]) -> list[Said]:
     return [Said(one.status, one.headers) for one in history.exchanges(rows) if one.status]
 
 
-def _exempt(work: _Work) -> tuple[str, ...]:
-    return tuple(path for path in work.bounds.unlimited if path in work.bounds.served)
+def _exempt(work: _Work, applies_to: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what was answered though the client was limited, without the probe itself: that one is limited."""
+    probe = _bare_path(work)
+    served = (path for path in work.bounds.unlimited if path in work.bounds.served)
+    return tuple(path for path in served if path != probe and path not in applies_to)
 
 
-def _applies_to(work: _Work) -> tuple[str, ...]:
-    path = work.target.operations[work.probe].path
-    first = path.split("?")[0].split("/")[1]
-    if "/proofload-no-such-path" in work.bounds.unlimited and first:
-        return (f"/{first}/*",)
-    return ("/*",)
+def applies_to(path: str, *, is_wide: bool) -> tuple[str, ...]:
+    """Return the globs of what a limit covers that was met at a path, which is always covered itself.
+
+    >>> applies_to("/api/v1/x", is_wide=False), applies_to("/api", is_wide=False), applies_to("/", is_wide=False)
+    (('/api/*',), ('/api', '/api/*'), ('/*',))
+    """
+    first, _, rest = path.removeprefix("/").partition("/")
+    # A glob's own signs in a path would cover other paths than this one, or not even this one.
+    if is_wide or not first or first != escape(first):
+        return ("/*",)
+    return (f"/{first}/*",) if rest else (f"/{first}", f"/{first}/*") if path == f"/{first}" else (f"/{first}/*",)
+
+
+def _bare_path(work: _Work) -> str:
+    return work.target.operations[work.probe].path.split("?")[0]
 
 
 def _notes(work: _Work) -> Iterable[str]:
