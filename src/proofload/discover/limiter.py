@@ -16,7 +16,7 @@ from proofload.discover import candidates
 from proofload.discover import probes as scenes
 from proofload.discover.budget import Budget, Manners, PoliteClient
 from proofload.discover.headers import Said, recognise, told_limit, watched
-from proofload.discover.probes import Bounds, Spent
+from proofload.discover.probes import Beside, Bounds, Spent
 from proofload.drive.engine import Engine
 from proofload.drive.http.endpoint import Endpoint, TlsSettings
 from proofload.drive.user import User
@@ -187,33 +187,40 @@ def _spender(work: _Work, seen: Spent) -> _Going:
 
 async def _whose(work: _Work) -> None:
     """Let one client spend its allowance, and see who is served meanwhile: another address, another user."""
-    served: dict[str, bool] = {}
-
-    def asks(name: str) -> Callable[[PoliteClient], Awaitable[None]]:
-        async def ask(client: PoliteClient) -> None:
-            served[name] = not await client.is_rejected()
-
-        return ask
-
-    async def spend(client: PoliteClient) -> None:
-        await client.exhaust(1)
-
-    spender = work.sources.fresh()
-    await work.as_clients(("spends", spend, spender))
+    user = address = None
     if work.other_account is not None:
-        await work.as_clients(("another user", asks("user"), spender), account=work.other_account)
+        user = await _is_served_beside(work, work.other_account)
     if work.sources.many:
-        await work.as_clients(("another address", asks("address"), work.sources.fresh()))
-    if served.get("user") and not served.get("address"):
+        address = await _is_served_beside(work, None)
+    if user and not address:
         work.bounds.scope = "user"
-    elif "address" in served:
-        work.bounds.scope = "client_ip" if served["address"] else "global"
+    elif address is not None:
+        work.bounds.scope = "client_ip" if address else "global"
+
+
+async def _is_served_beside(work: _Work, account: Account | None) -> bool | None:
+    """Return whether another client (a user at the same address, or another address) is served beside one that is not.
+
+    None where it can't be told: where both were served, a window ended or tokens flowed in meanwhile.
+    """
+    for _ in range(_MORE_LOOKS + 1):
+        spender = work.sources.fresh()
+        beside = Beside()
+        await work.as_clients(("spends", beside.spend, spender))
+        await work.as_clients(
+            ("another", beside.ask, spender if account is not None else work.sources.fresh()), account=account
+        )
+        await work.as_clients(("again", beside.ask_again, spender))
+        if beside.is_served is not None:
+            return beside.is_served
+    return None
 
 
 def _conclude(work: _Work) -> Discovery:
     seen, budget = work.spent, work.budget
     if not budget.rejected:
-        why = (
+        queue = scenes.queueing(work.engine.history(), seen.rows)
+        why = queue or (
             f"nothing was rejected: {budget.sent} requests in a row from one client were answered {budget.usual}; "
             "there is no limit on this path, or a higher one: allow more with --most and --rate"
         )
