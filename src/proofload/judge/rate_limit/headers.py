@@ -9,10 +9,10 @@ from numpy.typing import ArrayLike
 
 from proofload.core.units import NS_PER_SECOND, format_duration
 from proofload.judge.models.attempts import Ints
-from proofload.judge.rate_limit.context import RateLimitContext, by_key
+from proofload.judge.rate_limit.context import RateLimitContext, covered
 from proofload.judge.rate_limit.counterexample import line, steps
 from proofload.judge.rate_limit.fields import Column, Times
-from proofload.judge.rate_limit.header_bounds import ToldKey, tell_key
+from proofload.judge.rate_limit.header_bounds import ToldKey, told_of
 from proofload.judge.rate_limit.header_values import UNIT_NAMES, unit_of
 from proofload.judge.rate_limit.ietf import judge_ietf
 from proofload.judge.rate_limit.models import can_judge
@@ -53,7 +53,7 @@ def judge_headers(scene: RateLimitContext, rows: ArrayLike, *, needed: int | Non
     reason = can_judge(scene)
     if reason:
         return [*findings, Finding(REMAINING, Outcome.INCONCLUSIVE, reason)]
-    told = [tell_key(scene, keyed) for keyed in by_key(scene, chosen_with_unknown(scene, rows))]
+    told = list(told_of(scene, chosen_with_unknown(scene, rows)))
     if names.remaining:
         findings += [_remaining(scene, told, least), *_distinct(scene, told)]
     if names.reset:
@@ -98,6 +98,9 @@ def _present(scene: RateLimitContext, rows: Ints, needed: int) -> Finding:
 def _limit(scene: RateLimitContext, rows: Ints, found: Column, needed: int) -> Finding:
     policy = scene.policy
     right = scene.fields.names_limit(found.name, policy.window, policy.told_limits, rows)
+    for other in scene.also:
+        named = scene.fields.names_limit(found.name, other.window, other.told_limits, rows)
+        right |= named & covered(scene, other, rows)
     wrong = np.flatnonzero(found.present & ~right)
     promised = " or ".join(str(one) for one in policy.told_limits)
     if len(wrong):

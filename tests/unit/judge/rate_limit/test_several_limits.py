@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from tests.prove.rate_limit.limiters import (
     FixedWindowServer,
@@ -14,7 +15,7 @@ from tests.prove.rate_limit.limiters import (
 )
 from tests.prove.rate_limit.worlds import ANCHOR, MS, SECOND
 
-from proofload.judge.rate_limit import RateLimitContext, judge_admission, judge_untested
+from proofload.judge.rate_limit import RateLimitContext, judge_admission, judge_headers, judge_untested
 from proofload.judge.sampling import share_seen
 from proofload.judge.verdict import Outcome, worst
 from proofload.plan.policies import RateLimitPolicy
@@ -40,13 +41,27 @@ def history(servers, sends, paths=lambda _: True):
     rows = []
     for sent_ns, operation in sends:
         at = ANCHOR.to_wall_ns(sent_ns + MS)
-        answers = (server.decide("a", at).admitted for name, server in servers if paths((name, operation)))
-        status = 200 if all(answers) else 429
+        status, told = 200, []
+        for name, server in servers:
+            if paths((name, operation)) and status == 200:
+                answer = server.decide("a", at)
+                status = 200 if answer.admitted else 429
+                told.append((answer.remaining if answer.admitted else -1, server.limit, answer))
+        headers = written(*min(told, key=lambda one: one[:2]))
         times = sent_ns, sent_ns, sent_ns + 2 * MS, sent_ns + 2 * MS
         rows.append(
-            Exchange(0, "w", operation, 0, "127.0.0.2", 0, *times, Ending.ANSWERED, Fault.NONE, status, 0, 0, "")
+            Exchange(
+                0, "w", operation, 0, "127.0.0.2", 0, *times, Ending.ANSWERED, Fault.NONE, status, 0, 0, "", headers
+            )
         )
     return History.of(rows)
+
+
+def written(left, count, answer):
+    """Return the headers of whichever limit has least left."""
+    told = {"x-ratelimit-limit": str(count), "x-ratelimit-remaining": str(max(0, left))}
+    told["x-ratelimit-reset"] = f"{answer.reset_ns / SECOND:.3f}"
+    return told if left >= 0 else {**told, "retry-after": f"{answer.retry_ns / SECOND:.3f}"}
 
 
 def steady(count, gap_ms, operation="read", start_ns=3 * SECOND):
@@ -90,6 +105,30 @@ def test_each_limit_is_exceeded_by_itself():
     kept = history([("short", FixedWindowServer(10, SECOND)), ("long", NoLimit(15, 10 * SECOND))], BOTH)
     assert not fails(judged(kept, limit(10, 1), limit(15, 10)))
     assert "rl.over_admission" in fails(judged(kept, limit(15, 10), limit(10, 1)))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_headers_may_speak_of_whichever_limit_has_least_left(order):
+    servers = [("short", FixedWindowServer(10, SECOND)), ("long", FixedWindowServer(15, 10 * SECOND))][::order]
+    kept = history(servers, BOTH)
+    policies = limit(10, 1, "short"), limit(15, 10, "long")
+    for policy, other in (policies, policies[::-1]):
+        context = RateLimitContext(policy, kept, ANCHOR, also=(other,))
+        assert not fails(judge_headers(context, np.arange(len(kept))))
+        assert fails(judge_headers(replace(context, also=()), np.arange(len(kept))))
+
+
+def test_headers_that_speak_of_this_limit_are_held_to_it():
+    servers = [("short", FixedWindowServer(10, SECOND)), ("long", FixedWindowServer(15, 10 * SECOND))]
+    kept = history(servers, steady(12, 20))
+    stuck = History(kept.frame.with_columns(**{"header:x-ratelimit-remaining": pl.lit("10")}))
+    other = History(kept.frame.with_columns(**{"header:x-ratelimit-limit": pl.lit("11")}))
+    context = RateLimitContext(limit(10, 1), stuck, ANCHOR, also=(limit(15, 10),))
+    assert "rl.remaining_wrong" in fails(judge_headers(context, np.arange(12)))
+    assert "rl.limit_header_wrong" in fails(judge_headers(replace(context, history=other), np.arange(12)))
+    unnamed = limit(10, 1, headers={"limit": None})
+    found = judge_headers(replace(context, policy=unnamed), np.arange(12))
+    assert worst(one.outcome for one in found if one.rule == "rl.remaining_wrong") is Outcome.INCONCLUSIVE
 
 
 PATHS = {"read": "/api/x", "other": "/api/other"}
