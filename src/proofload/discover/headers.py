@@ -30,7 +30,7 @@ def watched() -> Sequence[str]:
 
 
 def recognise(answers: Iterable[Said], rejected: int) -> RateLimitHeaders:
-    """Return which headers stand on every answer (Retry-After: on every rejection), and the unit of the reset."""
+    """Return which headers are on every answer (Retry-After: on every rejection), and the unit of the reset."""
     every = list(answers)
     no = [one for one in every if one.status == rejected]
     family = next((one for one in _FAMILIES if _on_all(every, f"{one}Limit") or _on_all(every, f"{one}Remaining")), "")

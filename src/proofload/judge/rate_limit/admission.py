@@ -67,7 +67,7 @@ def _over(scene: RateLimitContext, judged: Sequence[JudgedKey]) -> Finding:
     tried = max((one.examined.tried for one in judged), default=0)
     needed = max((one.examined.tried_needed for one in judged), default=policy.allowance + 1)
     if not broken:
-        says = f"never more than {promise(policy)} admitted, where {tried} surely were tried inside one window"
+        says = f"no more than {promise(policy)} were admitted; {tried} were tried inside one window"
         # Each request that was rejected would have been one too many.
         beyond = sum(_rejections(scene, one.keyed) for one in judged)
         return with_share(held(OVER, says, examined=tried, needed=needed, keys=len(judged)), beyond)

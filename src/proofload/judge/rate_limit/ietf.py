@@ -53,7 +53,7 @@ def judge_ietf(scene: RateLimitContext, told: Sequence[ToldKey]) -> list[Finding
             MISSING,
             said.absent,
             len(rows),
-            "RateLimit and RateLimit-Policy stand on every answer",
+            "RateLimit and RateLimit-Policy are on every answer",
             "missing",
         ),
         _rule(
