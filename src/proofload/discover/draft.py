@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from proofload.discover.limiter import Discovery
-from proofload.discover.policy_text import flow, policy_yaml, scalar
+from proofload.discover.policy_text import comment, flow, policy_yaml, scalar
 from proofload.discover.survey import Found
 from proofload.plan.operation import Operation
 
@@ -30,8 +30,8 @@ def _lines(found: Found, limit: Discovery | None) -> Iterator[str]:
         yield "users:"
         yield f"  prefix: {scalar(target.users.prefix)}"
         if target.users.register_:
-            yield f"  register: {target.users.register_}"
-        yield f"  login: {target.users.login}"
+            yield f"  register: {scalar(target.users.register_)}"
+        yield f"  login: {scalar(target.users.login or '')}"
         yield f"  token: {scalar(target.users.token)}  # where the token stands in the log-in's answer"
     else:
         yield "# No log-in was found, or none is needed. If one is: docs/target.md, `users`."
@@ -41,7 +41,7 @@ def _lines(found: Found, limit: Discovery | None) -> Iterator[str]:
     for name, operation in target.operations.items():
         yield from _operation(name, operation)
     for left_out in found.left_out[:_MOST_LEFT_OUT]:
-        yield f"  # not here: {left_out}"
+        yield f"  {comment(f'not here: {left_out}')}"
     if len(found.left_out) > _MOST_LEFT_OUT:
         yield f"  # not here: {len(found.left_out) - _MOST_LEFT_OUT} more of the document"
     yield ""
@@ -77,13 +77,13 @@ def _policies(found: Found, limit: Discovery | None) -> Iterator[str]:
         yield "  # This counter rose by just as many as were sent."
         yield "  metrics:"
         yield f"    url: {scalar(found.target.address + counter.page)}"
-        yield f"    requests_total: {counter.name}"
+        yield f"    requests_total: {scalar(counter.name)}"
         if dict(counter.labels) != {"route": "route", "method": "method", "status": "status"}:
             yield f"    labels: {flow(dict(counter.labels))}"
         if counter.only:
             yield f"    only: {flow(dict(counter.only))}"
     elif found.metrics:
-        yield f"  # {found.metrics} is a metrics page, but no counter of it rose by just as many as were sent:"
+        yield f"  {comment(found.metrics)} is a metrics page, but no counter of it rose by just as many as were sent:"
         yield "  # docs/target.md, `policies.metrics`, says how to declare one."
     missing = "circuit_breaker, locks, audit, overload" + ("" if declared else ", rate_limit")
     yield f"  # Not to be seen from outside, so not declared: {missing}. See docs/target.md."
@@ -91,10 +91,10 @@ def _policies(found: Found, limit: Discovery | None) -> Iterator[str]:
 
 def _told(limit: Discovery) -> Iterator[str]:
     if limit.policy is None:
-        yield f"# rate limit: {limit.why_not}"
+        yield comment(f"rate limit: {limit.why_not}")
     else:
-        yield f"# The rate limit is a {limit.fits[0]}."
+        yield comment(f"The rate limit is a {limit.fits[0]}.")
         for other in limit.fits[1:]:
-            yield f"# It may be as well: {other}."
+            yield comment(f"It may be as well: {other}.")
     for note in limit.notes:
-        yield f"# {note}"
+        yield comment(note)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from proofload.plan.policies import RateLimitHeaders
+from proofload.judge.rate_limit.fields import structured
+from proofload.judge.rate_limit.header_values import read_whole, unit_of
+from proofload.plan.policies import RateLimitHeaders, ResetUnit
 
 _FAMILIES = ("X-RateLimit-", "X-Rate-Limit-", "RateLimit-")
-Unit = Literal["epoch_seconds", "epoch_milliseconds", "delta_seconds"]
-
-_EPOCH_S = 1_000_000_000
-_EPOCH_MS = 1_000_000_000_000
+_MOST_LIMIT = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +30,18 @@ def watched() -> Sequence[str]:
 
 
 def recognise(answers: Iterable[Said], rejected: int) -> RateLimitHeaders:
-    """Return which headers stand on every answer (Retry-After: on every rejection), and the unit of the reset."""
+    """Return which headers are on every answer (Retry-After: on every rejection), and the unit of the reset."""
     every = list(answers)
     no = [one for one in every if one.status == rejected]
     family = next((one for one in _FAMILIES if _on_all(every, f"{one}Limit") or _on_all(every, f"{one}Remaining")), "")
-    reset = _name(every, family, "Reset")
+    reset, unit = _reset(every, family)
     return RateLimitHeaders(
         limit=_name(every, family, "Limit"),
         remaining=_name(every, family, "Remaining"),
         reset=reset,
-        reset_unit=_unit(every, reset),
+        reset_unit=unit,
         retry_after="Retry-After" if _on_all(no, "Retry-After") else None,
-        ietf=_on_all(every, "RateLimit") and _on_all(every, "RateLimit-Policy"),
+        ietf=_on_all(every, "RateLimit") and (_on_all(every, "RateLimit-Policy") or _are_pairs(every)),
     )
 
 
@@ -51,9 +49,9 @@ def told_limit(answers: Iterable[Said], headers: RateLimitHeaders) -> int | None
     """Return the limit that the headers name, where all name the same."""
     if headers.limit is None:
         return None
-    told = {one.headers.get(headers.limit.lower(), "").split(",")[0].strip() for one in answers}
-    value = told.pop() if len(told) == 1 else ""
-    return int(value) if value.isdecimal() and len(value) < 8 else None
+    told = {read_whole(one.headers.get(headers.limit.lower(), "")) for one in answers}
+    value = told.pop() if len(told) == 1 else None
+    return value if value is not None and 1 <= value < _MOST_LIMIT else None
 
 
 def _name(answers: Sequence[Said], family: str, part: str) -> str | None:
@@ -64,9 +62,20 @@ def _on_all(answers: Sequence[Said], name: str) -> bool:
     return bool(answers) and all(name.lower() in one.headers for one in answers)
 
 
-def _unit(answers: Sequence[Said], reset: str | None) -> Unit:
-    values = [one.headers.get(reset.lower(), "") for one in answers] if reset else []
-    least = min((int(one) for one in values if one.isdecimal()), default=0)
-    if least > _EPOCH_MS:
-        return "epoch_milliseconds"
-    return "epoch_seconds" if least > _EPOCH_S or not values else "delta_seconds"
+def _are_pairs(answers: Sequence[Said]) -> bool:
+    """Return whether `RateLimit` is written as in drafts 6 and 7, which name the limit in it."""
+    items = [structured(one.headers["ratelimit"]) for one in answers]
+    return all(item is not None and "limit" in item[0][1] for item in items)
+
+
+def _reset(answers: Sequence[Said], family: str) -> tuple[str | None, ResetUnit]:
+    """Return the reset header and its unit; what is written in no known form promises nothing."""
+    name = _name(answers, family, "Reset")
+    if name is None:
+        return None, "epoch_seconds"
+    texts = [one.headers[name.lower()] for one in answers]
+    units = {unit_of(text) for text in texts}
+    if None in units:
+        return None, "epoch_seconds"
+    unit = units.pop() if len(units) == 1 else None
+    return name, "auto" if unit is None else unit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from glob import escape
 
 from proofload.cases.accounts import Account, Accounts
 from proofload.cases.addresses import Addresses
@@ -15,7 +16,7 @@ from proofload.discover import candidates
 from proofload.discover import probes as scenes
 from proofload.discover.budget import Budget, Manners, PoliteClient
 from proofload.discover.headers import Said, recognise, told_limit, watched
-from proofload.discover.probes import Bounds, Spent
+from proofload.discover.probes import Beside, Bounds, Spent
 from proofload.drive.engine import Engine
 from proofload.drive.http.endpoint import Endpoint, TlsSettings
 from proofload.drive.user import User
@@ -186,33 +187,40 @@ def _spender(work: _Work, seen: Spent) -> _Going:
 
 async def _whose(work: _Work) -> None:
     """Let one client spend its allowance, and see who is served meanwhile: another address, another user."""
-    served: dict[str, bool] = {}
-
-    def asks(name: str) -> Callable[[PoliteClient], Awaitable[None]]:
-        async def ask(client: PoliteClient) -> None:
-            served[name] = not await client.is_rejected()
-
-        return ask
-
-    async def spend(client: PoliteClient) -> None:
-        await client.exhaust(1)
-
-    spender = work.sources.fresh()
-    await work.as_clients(("spends", spend, spender))
+    user = address = None
     if work.other_account is not None:
-        await work.as_clients(("another user", asks("user"), spender), account=work.other_account)
+        user = await _is_served_beside(work, work.other_account)
     if work.sources.many:
-        await work.as_clients(("another address", asks("address"), work.sources.fresh()))
-    if served.get("user") and not served.get("address"):
+        address = await _is_served_beside(work, None)
+    if user and not address:
         work.bounds.scope = "user"
-    elif "address" in served:
-        work.bounds.scope = "client_ip" if served["address"] else "global"
+    elif address is not None:
+        work.bounds.scope = "client_ip" if address else "global"
+
+
+async def _is_served_beside(work: _Work, account: Account | None) -> bool | None:
+    """Return whether another client (a user at the same address, or another address) is served beside one that is not.
+
+    None where it can't be told: where both were served, a window ended or tokens flowed in meanwhile.
+    """
+    for _ in range(_MORE_LOOKS + 1):
+        spender = work.sources.fresh()
+        beside = Beside()
+        await work.as_clients(("spends", beside.spend, spender))
+        await work.as_clients(
+            ("another", beside.ask, spender if account is not None else work.sources.fresh()), account=account
+        )
+        await work.as_clients(("again", beside.ask_again, spender))
+        if beside.is_served is not None:
+            return beside.is_served
+    return None
 
 
 def _conclude(work: _Work) -> Discovery:
     seen, budget = work.spent, work.budget
     if not budget.rejected:
-        why = (
+        queue = scenes.queueing(work.engine.history(), seen.rows)
+        why = queue or (
             f"nothing was rejected: {budget.sent} requests in a row from one client were answered {budget.usual}; "
             "there is no limit on this path, or a higher one: allow more with --most and --rate"
         )
@@ -221,10 +229,11 @@ def _conclude(work: _Work) -> Discovery:
     said = _said(history, [*seen.rows, *(row for rows in work.more for row in rows)])
     headers = recognise(said, budget.rejected)
     limit = told_limit(said, headers) or max(1, seen.first)
+    covers = applies_to(_bare_path(work), is_wide="/proofload-no-such-path" not in work.bounds.unlimited)
     base = RateLimitPolicy(
         name=work.target.name, limit=limit, window="60s",  # type: ignore[arg-type]  # as a file says it
         probe=work.probe, status=budget.rejected,
-        headers=headers, scope=work.bounds.scope or "client_ip", exempt=_exempt(work), applies_to=_applies_to(work),
+        headers=headers, scope=work.bounds.scope or "client_ip", exempt=_exempt(work, covers), applies_to=covers,
     )  # fmt: skip
     if not seen.back_after_ns:
         waited = format_duration(budget.manners.longest_ns)
@@ -288,16 +297,28 @@ def _said(history: History, rows: Sequence[int]) -> list[Said]:
     return [Said(one.status, one.headers) for one in history.exchanges(rows) if one.status]
 
 
-def _exempt(work: _Work) -> tuple[str, ...]:
-    return tuple(path for path in work.bounds.unlimited if path in work.bounds.served)
+def _exempt(work: _Work, applies_to: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what was answered though the client was limited, without the probe itself: that one is limited."""
+    probe = _bare_path(work)
+    served = (path for path in work.bounds.unlimited if path in work.bounds.served)
+    return tuple(path for path in served if path != probe and path not in applies_to)
 
 
-def _applies_to(work: _Work) -> tuple[str, ...]:
-    path = work.target.operations[work.probe].path
-    first = path.split("?")[0].split("/")[1]
-    if "/proofload-no-such-path" in work.bounds.unlimited and first:
-        return (f"/{first}/*",)
-    return ("/*",)
+def applies_to(path: str, *, is_wide: bool) -> tuple[str, ...]:
+    """Return the globs of what a limit covers that was met at a path, which is always covered itself.
+
+    >>> applies_to("/api/v1/x", is_wide=False), applies_to("/api", is_wide=False), applies_to("/", is_wide=False)
+    (('/api/*',), ('/api', '/api/*'), ('/*',))
+    """
+    first, _, rest = path.removeprefix("/").partition("/")
+    # A glob's own signs in a path would cover other paths than this one, or not even this one.
+    if is_wide or not first or first != escape(first):
+        return ("/*",)
+    return (f"/{first}/*",) if rest else (f"/{first}", f"/{first}/*") if path == f"/{first}" else (f"/{first}/*",)
+
+
+def _bare_path(work: _Work) -> str:
+    return work.target.operations[work.probe].path.split("?")[0]
 
 
 def _notes(work: _Work) -> Iterable[str]:

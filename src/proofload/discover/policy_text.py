@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 
 import yaml
 
-from proofload.core.units import NS_PER_SECOND
+from proofload.core.text import visible
+from proofload.core.units import NS_PER_MS, NS_PER_SECOND
 from proofload.plan.policies import RateLimitHeaders, RateLimitPolicy
 
-_IS_BUCKET = ("token_bucket", "gcra", "leaky_bucket")
+_NEVER_FOLD = 1 << 30
 
 
 def policy_yaml(policy: RateLimitPolicy, indent: int = 0) -> str:
@@ -27,11 +28,13 @@ def policy_yaml(policy: RateLimitPolicy, indent: int = 0) -> str:
 def duration_text(duration_ns: int) -> str:
     """Return a duration exactly, as a target file takes it.
 
-    >>> duration_text(60 * NS_PER_SECOND), duration_text(2_500_000_000)
-    ('60s', '2500ms')
+    >>> duration_text(60 * NS_PER_SECOND), duration_text(2_500_000_000), duration_text(1_000_001)
+    ('60s', '2500ms', '1000001ns')
     """
-    whole, rest = divmod(duration_ns, NS_PER_SECOND)
-    return f"{whole}s" if not rest else f"{duration_ns // 1_000_000}ms"
+    for unit, ns in (("s", NS_PER_SECOND), ("ms", NS_PER_MS)):
+        if duration_ns % ns == 0:
+            return f"{duration_ns // ns}{unit}"
+    return f"{duration_ns}ns"
 
 
 def _lines(policy: RateLimitPolicy) -> Iterator[str]:
@@ -42,7 +45,7 @@ def _lines(policy: RateLimitPolicy) -> Iterator[str]:
     yield f"window: {duration_text(policy.window)}"
     if policy.alignment == "clock":
         yield "alignment: clock"
-    if policy.algorithm in _IS_BUCKET and policy.burst is not None:
+    if policy.is_bucket and policy.burst is not None:
         yield f"burst: {policy.burst}"
     yield f"applies_to: {flow(policy.applies_to)}"
     if policy.exempt:
@@ -63,9 +66,21 @@ def _headers(headers: RateLimitHeaders) -> Mapping[str, object]:
 def flow(value: object) -> str:
     """Return a list or mapping on one line of YAML."""
     plain = list(value) if isinstance(value, tuple) else value
-    return yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10_000).strip()
+    return yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=_NEVER_FOLD).strip()
 
 
 def scalar(text: str) -> str:
-    """Return a text as YAML, in quotes where it needs them."""
-    return yaml.safe_dump(text, width=10_000).splitlines()[0]
+    r"""Return a text as YAML on one line, in quotes where it needs them.
+
+    >>> scalar("a b"), scalar("yes"), scalar("a\nb")
+    ('a b', "'yes'", '"a\\nb"')
+    """
+    lines = yaml.safe_dump(text, width=_NEVER_FOLD).splitlines()
+    if lines[1:] not in ([], ["..."]):
+        lines = yaml.safe_dump(text, width=_NEVER_FOLD, default_style='"').splitlines()
+    return lines[0]
+
+
+def comment(text: str) -> str:
+    """Return a text as a comment of one line, whatever signs it holds: what others wrote must not end it."""
+    return f"# {visible(text)}"

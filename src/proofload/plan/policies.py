@@ -13,6 +13,7 @@ from proofload.core.units import NS_PER_SECOND
 from proofload.plan.faults import Switch
 from proofload.plan.values import Declared, DurationNs, HttpUrl
 
+ResetUnit = Literal["epoch_seconds", "epoch_milliseconds", "delta_seconds", "http_date", "iso8601", "auto"]
 Algorithm = Literal["fixed_window", "sliding_log", "sliding_window_counter", "token_bucket", "gcra", "leaky_bucket"]
 
 
@@ -21,14 +22,16 @@ class RateLimitHeaders(Declared):
 
     limit: str | None = "X-RateLimit-Limit"
     """Holds the limit."""
+    limit_tells: Literal["limit", "burst"] | None = None
+    """Which number `limit` holds: the limit, or a bucket's `burst`; null: either, where a burst is declared."""
     remaining: str | None = "X-RateLimit-Remaining"
     """Holds how many requests are left."""
     reset: str | None = "X-RateLimit-Reset"
     """Holds when the window ends."""
-    reset_unit: Literal["epoch_seconds", "epoch_milliseconds", "delta_seconds"] = "epoch_seconds"
-    """What the number in `reset` means."""
+    reset_unit: ResetUnit = "epoch_seconds"
+    """What `reset` is written in, decimals included; `auto` is any unit that its values are unambiguously in."""
     retry_after: str | None = "Retry-After"
-    """On rejections only; seconds or an HTTP date."""
+    """On rejections only; seconds or a date."""
     ietf: bool = False
     """The draft's structured fields `RateLimit` and `RateLimit-Policy` are promised as well."""
 
@@ -66,6 +69,24 @@ class RateLimitPolicy(Declared):
     """What the limiter promises when it cannot reach its store; null where it promises nothing."""
     service: str | None = None
     """The service whose own limit this is; null for the gateway's limit over all of them."""
+
+    @property
+    def is_bucket(self) -> bool:
+        """Return whether the allowance flows in all the time, in place of coming back when a window ends."""
+        return self.algorithm in ("token_bucket", "gcra", "leaky_bucket")
+
+    @property
+    def allowance(self) -> int:
+        """Return how many requests a client that has sent nothing may send at once: a bucket's size, or the limit."""
+        return max(1, self.burst) if self.is_bucket and self.burst is not None else self.limit
+
+    @property
+    def told_limits(self) -> tuple[int, ...]:
+        """Return the numbers that an honest limit header may hold; the first is the likeliest."""
+        tells = self.headers.limit_tells
+        if tells is None:
+            return tuple(dict.fromkeys((self.limit, self.allowance)))
+        return (self.allowance if tells == "burst" else self.limit,)
 
     def covers(self, path: str) -> bool:
         """Return whether the limit counts requests of this path; what is exempt it does not count."""

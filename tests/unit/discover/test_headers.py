@@ -20,6 +20,12 @@ def said(family: str, reset: str, *, more: dict[str, str] | None = None) -> list
         ("x-ratelimit-", "1790000000123", "epoch_milliseconds"),
         ("ratelimit-", "17", "delta_seconds"),
         ("x-rate-limit-", "0", "delta_seconds"),
+        ("x-ratelimit-", "1795818093.680", "epoch_seconds"),
+        ("x-ratelimit-", "17.250", "delta_seconds"),
+        ("x-ratelimit-", "1m30s", "delta_seconds"),
+        ("x-ratelimit-", "Sun, 06 Nov 1994 08:49:37 GMT", "http_date"),
+        ("x-ratelimit-", "Sunday, 06-Nov-94 08:49:37 GMT", "http_date"),
+        ("x-ratelimit-", "2026-11-27T20:00:00.123Z", "iso8601"),
     ],
 )
 def test_every_family_is_recognised(family: str, reset: str, unit: str) -> None:
@@ -38,6 +44,27 @@ def test_what_does_not_stand_on_every_answer_is_not_promised() -> None:
     structured = [Said(200, {"ratelimit": '"d";r=9;t=1', "ratelimit-policy": '"d";q=10;w=60'})]
     assert recognise(structured, 429).ietf
     assert not recognise([], 429).ietf
+
+
+def test_a_reset_that_nobody_can_read_is_not_declared() -> None:
+    assert recognise(said("x-ratelimit-", "tomorrow"), 429).reset is None
+
+
+def test_a_reset_whose_unit_differs_from_answer_to_answer_is_declared_as_any() -> None:
+    found = recognise([*said("x-ratelimit-", "1790000000"), *said("x-ratelimit-", "0")], 429)
+    assert (found.reset, found.reset_unit) == ("X-RateLimit-Reset", "auto")
+
+
+@pytest.mark.parametrize("limit", ["100, 100;window=60", "100.0", '"100"'])
+def test_the_limit_is_read_with_what_surrounds_it(limit: str) -> None:
+    answers = [Said(200, {"x-ratelimit-limit": limit})]
+    assert told_limit(answers, recognise(answers, 429)) == 100
+
+
+def test_draft_06_names_its_limit_in_one_field() -> None:
+    answers = [Said(200, {"ratelimit": "limit=100, remaining=9, reset=30"})]
+    assert recognise(answers, 429).ietf
+    assert not recognise([Said(200, {"ratelimit": '"default";r=50;t=30'})], 429).ietf
 
 
 @pytest.mark.parametrize("algorithm", ["fixed_window", "token_bucket", "sliding_window_counter"])

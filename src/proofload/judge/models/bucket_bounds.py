@@ -8,7 +8,7 @@ Floats: instants are taken from the first one, so their error stays far below a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,6 +120,14 @@ def examine(bucket: Bucket, attempts: Attempts, slack: Slack) -> Examined:
     wrongs = rejected[wrong]
     wrongful = _early(fill, int(wrongs[0]), float(left[wrong][0])) if len(wrongs) else None
     return Examined(over, wrongful, tried, needed, granted, bucket.burst, overs, len(wrongs))
+
+
+def could_be_empty(bucket: Bucket, attempts: Attempts, slack: Slack) -> NDArray[np.bool_]:
+    """Return which attempts can have found less than one token, where every other one may have spent one."""
+    unsure = np.full(len(attempts), AttemptKind.UNSURE, dtype=np.uint8)
+    fill = _Fill(bucket, replace(attempts, kind=unsure), slack)
+    # Themselves included: what is left after one that was admitted is negative where there was none.
+    return np.asarray(fill.least_left(np.arange(len(attempts))) < 0, dtype=np.bool_)
 
 
 def _tried(fill: _Fill, answered: NDArray[np.bool_]) -> tuple[int, int]:

@@ -79,8 +79,7 @@ def examine(
     _, granted = fullest(placed.low[placed.admitted_sure])
     _, tried = fullest(placed.low[placed.sure & (attempts.kind != AttemptKind.UNSURE)])
     certain = np.flatnonzero(placed.admitted_sure)
-    least, _ = _used(placed, certain, placed.low[certain])
-    overs = certain[least >= limit + _HAIR]
+    overs = certain[_used_by_the_last(placed, certain) >= limit + _HAIR]
     crowded = _crowded(placed, limit)
     over = _over(placed, overs, limit) if len(overs) else crowded
     rejected = np.flatnonzero(attempts.rejected)
@@ -92,6 +91,17 @@ def examine(
     wrongs = rejected[wrong]
     wrongful = early(attempts, placed, int(wrongs[0]), int(most[wrong][0]), limit) if len(wrongs) else None
     return Examined(over, wrongful, tried, limit + 1, granted, limit, max(len(overs), crowded is not None), len(wrongs))
+
+
+def _used_by_the_last(placed: Placed, at: Ints) -> Floats:
+    """Return the least that was used up when the last was decided of all that surely were by the ends of `at`.
+
+    Whichever of them it was: all the others lie before it, also where they were sent at once.
+    """
+    number, done = placed.low[at], placed.attempts.done_ns[at]
+    out_hi = np.clip((done + placed.grid.error_ns - placed.grid.start(number)) / placed.grid.window_ns, 0.0, 1.0)
+    others = placed.surely_before(number, done + 1) - 1
+    return np.asarray(placed.surely_in(number - 1) * (1 - out_hi) + others)
 
 
 def _last_window(placed: Placed, number: Ints) -> Ints:
@@ -113,7 +123,7 @@ def _over(placed: Placed, overs: Ints, limit: int) -> Broken:
     attempts, at = placed.attempts, int(overs[0])
     number = placed.low[at]
     used = placed.admitted_sure & ((placed.low == number - 1) | (placed.low == number))
-    used &= (attempts.done_ns < attempts.sent_ns[at]) | (placed.low == number - 1)
+    used &= (attempts.done_ns <= attempts.done_ns[at]) | (placed.low == number - 1)
     used[at] = False
     chosen = np.append(np.flatnonzero(used), at)
     return _broken(attempts, chosen, limit, limit + 1)

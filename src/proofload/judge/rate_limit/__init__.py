@@ -6,9 +6,11 @@ is about.
 
 from proofload.judge.models.attempts import Slack
 from proofload.judge.rate_limit.admission import judge_admission, judge_evasion, judge_isolation
+from proofload.judge.rate_limit.conjunction import judge_untested
 from proofload.judge.rate_limit.context import RateLimitContext
 from proofload.judge.rate_limit.headers import judge_headers
 from proofload.judge.rate_limit.identify import Identification, identify
+from proofload.judge.rate_limit.separate import separated, separating_phase_ns, separating_schedule
 from proofload.judge.rate_limit.surroundings import (
     judge_backend_hits,
     judge_exempt,
@@ -31,4 +33,8 @@ __all__ = [
     "judge_promised_reset",
     "judge_rejection_speed",
     "judge_store_down",
+    "judge_untested",
+    "separated",
+    "separating_phase_ns",
+    "separating_schedule",
 ]

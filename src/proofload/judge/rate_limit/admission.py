@@ -10,9 +10,11 @@ from numpy.typing import ArrayLike
 
 from proofload.core.units import format_duration
 from proofload.judge.models.attempts import AttemptKind, Broken, Examined
-from proofload.judge.rate_limit.context import Keyed, RateLimitContext, attempts_of, by_key
+from proofload.judge.rate_limit.conjunction import explained_by_others
+from proofload.judge.rate_limit.context import Keyed, RateLimitContext, attempts_of, by_key, kinds
 from proofload.judge.rate_limit.counterexample import ordinal, promise, steps
 from proofload.judge.rate_limit.models import can_judge, examine
+from proofload.judge.sampling import with_share
 from proofload.judge.verdict import Finding, Outcome, held
 
 OVER, WRONGFUL, NEVER, STATUS = "rl.over_admission", "rl.wrongful_rejection", "rl.never_rejects", "rl.wrong_status"
@@ -38,16 +40,23 @@ class JudgedKey:
     examined: Examined
 
 
-def judge_admission(scene: RateLimitContext, rows: ArrayLike, *, needed: int | None = None) -> list[Finding]:
+def judge_admission(
+    scene: RateLimitContext, rows: ArrayLike, *, needed: int | None = None, varied: ArrayLike = ()
+) -> list[Finding]:
     """Return over-admission, wrongful rejection, wrong status and 'never rejects', over every key in `rows`.
 
     PASS for over-admission needs more requests than the limit surely decided inside one window; PASS for wrongful
     rejection needs the whole limit surely admitted in one, or `needed` requests where traffic is meant to stay below.
+    Of `rows`, those in `varied` tried to get round the limit: they may have spent allowance, and prove nothing here.
+    What another declared limit (`scene.also`) may have rejected proves nothing of this one either.
     """
     reason = can_judge(scene)
     if reason:
         return [Finding(rule, Outcome.INCONCLUSIVE, reason) for rule in (OVER, WRONGFUL, STATUS)]
-    judged = [JudgedKey(keyed, examine(scene, keyed.attempts)) for keyed in by_key(scene, rows, interesting=True)]
+    chosen = np.asarray(rows, dtype=np.int64)
+    doubtful = np.concatenate([np.asarray(varied, dtype=np.int64), chosen[explained_by_others(scene, chosen)]])
+    counting = replace(scene, unsure=doubtful)
+    judged = [JudgedKey(one, examine(counting, one.attempts)) for one in by_key(counting, chosen, interesting=True)]
     findings = [_over(scene, judged), _wrongful(scene, judged, np.size(rows), needed), *_status(scene, judged)]
     return [*findings, *_never(scene, judged)]
 
@@ -56,10 +65,12 @@ def _over(scene: RateLimitContext, judged: Sequence[JudgedKey]) -> Finding:
     policy = scene.policy
     broken = [(one, one.examined.over) for one in judged if one.examined.over is not None]
     tried = max((one.examined.tried for one in judged), default=0)
-    needed = max((one.examined.tried_needed for one in judged), default=policy.limit + 1)
+    needed = max((one.examined.tried_needed for one in judged), default=policy.allowance + 1)
     if not broken:
-        says = f"never more than {promise(policy)} admitted, where {tried} surely were tried inside one window"
-        return held(OVER, says, examined=tried, needed=needed, keys=len(judged))
+        says = f"no more than {promise(policy)} were admitted; {tried} were tried inside one window"
+        # Each request that was rejected would have been one too many.
+        beyond = sum(_rejections(scene, one.keyed) for one in judged)
+        return with_share(held(OVER, says, examined=tried, needed=needed, keys=len(judged)), beyond)
     one, over = min(broken, key=lambda pair: len(pair[1].rows))
     return over_finding(scene, one.keyed, over, OVER, keys=len(broken))
 
@@ -91,11 +102,12 @@ def _wrongful(scene: RateLimitContext, judged: Sequence[JudgedKey], sent: int, n
     broken = [(one, one.examined.wrongful) for one in judged if one.examined.wrongful is not None]
     if not broken:
         granted = max((one.examined.granted for one in judged), default=0)
-        least = max((one.examined.granted_needed for one in judged), default=policy.limit)
+        least = max((one.examined.granted_needed for one in judged), default=policy.allowance)
         says = f"no rejection while the limit of {promise(policy)} was not used up"
         if needed is not None:
-            return held(WRONGFUL, says, examined=sent, needed=needed, keys=len(judged))
-        return held(WRONGFUL, says, examined=granted, needed=least, keys=len(judged))
+            return with_share(held(WRONGFUL, says, examined=sent, needed=needed, keys=len(judged)), sent)
+        served = sum(int(np.count_nonzero(one.keyed.attempts.admitted)) for one in judged)
+        return with_share(held(WRONGFUL, says, examined=granted, needed=least, keys=len(judged)), served)
     one, wrong = min(broken, key=lambda pair: pair[1].counted)
     return wrongful_finding(scene, one.keyed, wrong, one.examined.wrongfuls)
 
@@ -116,8 +128,7 @@ def _status(scene: RateLimitContext, judged: Sequence[JudgedKey]) -> list[Findin
     """Return whether what must have been rejected was rejected with the promised status."""
     rejections = 0
     for one in judged:
-        attempts = one.keyed.attempts
-        proper = int(np.count_nonzero(attempts.rejected))
+        proper = _rejections(scene, one.keyed)
         rejections += proper
         if proper or one.examined.over is not None:
             continue
@@ -128,20 +139,25 @@ def _status(scene: RateLimitContext, judged: Sequence[JudgedKey]) -> list[Findin
     return [held(STATUS, says, examined=rejections, needed=1)]
 
 
+def _rejections(scene: RateLimitContext, keyed: Keyed) -> int:
+    """Return how many were rejected as promised, by this limit or by another."""
+    return int(np.count_nonzero(kinds(scene, keyed.attempts.row) == AttemptKind.REJECTED))
+
+
 def _in_place_of(scene: RateLimitContext, keyed: Keyed) -> Finding | None:
     """Return FAIL where an error of another kind surely stands in the place of the promised rejection."""
     attempts = keyed.attempts
     errors = scene.history.numbers("status")[attempts.row] >= 400
     errors &= attempts.kind == AttemptKind.UNSURE
-    if np.count_nonzero(attempts.admitted) < scene.policy.limit or np.count_nonzero(errors) < _LEAST_OTHERS:
+    if np.count_nonzero(attempts.admitted) < scene.policy.allowance or np.count_nonzero(errors) < _LEAST_OTHERS:
         return None
     kind = np.where(errors, AttemptKind.ADMITTED, attempts.kind).astype(np.uint8)
     # Were these admitted, the limit would be overrun; were they rejected, they would say so: both break the promise.
     supposed = examine(scene, replace(attempts, kind=kind))
-    if supposed.over is None or supposed.over.counted < scene.policy.limit + _LEAST_OTHERS:
+    if supposed.over is None or _beyond(supposed) < _LEAST_OTHERS:
         return None
     admitted = attempts.row[attempts.admitted]
-    if np.count_nonzero(np.isin(supposed.over.rows, admitted)) < scene.policy.limit:
+    if np.count_nonzero(np.isin(supposed.over.rows, admitted)) < scene.policy.allowance:
         return None
     culprit = supposed.over.culprit
     status = int(scene.history.numbers("status")[culprit])
@@ -152,21 +168,27 @@ def _in_place_of(scene: RateLimitContext, keyed: Keyed) -> Finding | None:
     return Finding(STATUS, Outcome.FAIL, says, count, 1, rows, shown, _LOOK_STATUS, {"status": status, "times": count})
 
 
+def _beyond(examined: Examined) -> int:
+    """Return how many admissions were too many: of one window, or one by one where no window bounds them."""
+    over = examined.over
+    return 0 if over is None else max(over.counted - over.allowed, examined.overs)
+
+
 def _never(scene: RateLimitContext, judged: Sequence[JudgedKey]) -> list[Finding]:
     """Return whether anything was ever rejected, where the limit was surely put to the test."""
     tested = [one for one in judged if one.examined.tried >= one.examined.tried_needed]
     if not tested:
         return []
-    rejected = sum(int(np.count_nonzero(one.keyed.attempts.rejected)) for one in tested)
+    rejected = sum(_rejections(scene, one.keyed) for one in tested)
     if rejected:
         return [held(NEVER, f"{rejected} requests beyond the limit were rejected", examined=rejected)]
     worst = max(tested, key=lambda one: one.examined.tried)
     if worst.examined.over is None:
         return []
-    says = f"nothing was ever rejected: {worst.examined.tried} requests inside one window, {scene.policy.limit} allowed"
-    over = worst.examined.over
+    over, tried = worst.examined.over, worst.examined.tried
+    says = f"nothing was ever rejected: {tried} requests inside one window, {scene.policy.allowance} allowed"
     look = "whether the limiter is in the way of these requests at all, and what it does when its store fails"
-    return [Finding(NEVER, Outcome.FAIL, says, worst.examined.tried, 1, over.rows, over_lines(scene, over), look)]
+    return [Finding(NEVER, Outcome.FAIL, says, tried, 1, over.rows, over_lines(scene, over), look)]
 
 
 def over_lines(scene: RateLimitContext, over: Broken) -> tuple[str, ...]:
@@ -174,25 +196,39 @@ def over_lines(scene: RateLimitContext, over: Broken) -> tuple[str, ...]:
     return steps(scene.history, over.rows, (f"admitted, and {over.allowed} are allowed",))
 
 
-def judge_evasion(scene: RateLimitContext, rows: ArrayLike, by: str) -> list[Finding]:
-    """Return whether `rows`, of one key but varied in `by` (a header, a path, a connection), share one allowance."""
+def judge_evasion(scene: RateLimitContext, rows: ArrayLike, by: str, *, plain: ArrayLike = ()) -> list[Finding]:
+    """Return whether `rows`, of one key but varied in `by` (a header, a path, a connection), share one allowance.
+
+    Those of `rows` that are in `plain` were not varied. Where they alone exceed the limit, nothing had to be evaded:
+    an evasion is one only where no counterexample comes about without a varied request.
+    """
     attempts = attempts_of(scene, rows)
-    if not len(attempts):
+    unvaried = np.isin(attempts.row, np.asarray(plain, dtype=np.int64))
+    if np.all(unvaried):
         return [Finding(EVASION, Outcome.INCONCLUSIVE, f"nothing was sent with a varying {by}")]
     reason = can_judge(scene)
     if reason:
         return [Finding(EVASION, Outcome.INCONCLUSIVE, reason)]
     keyed = Keyed(f"one client with a varying {by}", attempts)
+    if np.any(unvaried) and examine(scene, attempts.only(unvaried)).over is not None:
+        says = f"the limit was exceeded without it, so a varying {by} shows nothing"
+        return [Finding(EVASION, Outcome.INCONCLUSIVE, says, len(attempts))]
     examined = examine(scene, attempts)
-    if examined.over is None:
+    if examined.over is None or np.all(np.isin(examined.over.rows, attempts.row[unvaried])):
         says = f"a varying {by} opened no new allowance"
-        return [held(EVASION, says, examined=examined.tried, needed=examined.tried_needed)]
+        found = held(EVASION, says, examined=examined.tried, needed=examined.tried_needed)
+        return [with_share(found, int(np.count_nonzero(~unvaried)))]
     finding = over_finding(scene, keyed, examined.over, EVASION, by=by)
     return [replace(finding, look_at=f"what the limiter's key is made of: it must not hold the {by}")]
 
 
 def judge_isolation(scene: RateLimitContext, rows: ArrayLike) -> list[Finding]:
-    """Return whether the keys in `rows` (two or more) leave each other alone: one's excess never limits another."""
+    """Return whether the keys in `rows` (two or more) leave each other alone: one's excess never limits another.
+
+    Of one counter for all clients nothing of the kind is promised, so there is nothing to say.
+    """
+    if scene.policy.scope == "global":
+        return []
     reason = can_judge(scene)
     if reason:
         return [Finding(LEAK, Outcome.INCONCLUSIVE, reason)]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from proofload.core.clock import Anchor
-from proofload.judge.models.attempts import AttemptKind, Attempts, Ints, Slack
+from proofload.judge.models.attempts import AttemptKind, Attempts, Flags, Ints, Slack
 from proofload.judge.rate_limit.fields import Fields
 from proofload.plan.policies import RateLimitPolicy
 from proofload.record.exchange import NEVER_NS, Ending
@@ -35,6 +36,14 @@ class RateLimitContext:
     """Answers from 400 up that come from behind the limiter, such as the 401 of a login with a wrong password."""
     excused: tuple[FaultSpan, ...] = ()
     """Spans in which the limiter could not work (its store was down): what was decided there may not be counted."""
+    also: tuple[RateLimitPolicy, ...] = ()
+    """The other limits that are declared: a rejection may be theirs, where they cover the request."""
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """The path of each operation, by which limits are told that cover it; an unknown one is covered by all."""
+    unsure: Ints | None = None
+    """Rows that may have counted against the limit or not, whatever they were answered."""
+    accounts: Ints | None = None
+    """For each row of the history a number of the account that sent it; None: each virtual user has its own."""
     fields: Fields = field(init=False, repr=False, compare=False)
     """The header fields of the history, each read once."""
 
@@ -43,7 +52,7 @@ class RateLimitContext:
         object.__setattr__(self, "fields", Fields(self.history))
 
     @property
-    def allowance(self) -> Slack:
+    def leeway(self) -> Slack:
         """Return the slack in force."""
         return self.slack or Slack.of_window(self.policy.window)
 
@@ -71,6 +80,8 @@ def kinds(scene: RateLimitContext, rows: Ints) -> NDArray[np.uint8]:
         sent, done = scene.history.numbers("sent_ns")[rows], scene.history.numbers("done_ns")[rows]
         for span in scene.excused:
             kind[(done >= span.wide_from_ns) & (sent <= span.wide_to_ns)] = AttemptKind.UNSURE
+    if scene.unsure is not None:
+        kind[np.isin(rows, scene.unsure)] = AttemptKind.UNSURE
     return kind
 
 
@@ -82,7 +93,7 @@ def attempts_of(scene: RateLimitContext, rows: ArrayLike) -> Attempts:
     went = ((ending == Ending.ANSWERED) | (ending == Ending.UNKNOWN)) & (sent != NEVER_NS)
     chosen, ending, sent = chosen[went], ending[went], sent[went].astype(np.int64)
     done = np.maximum(scene.history.numbers("done_ns")[chosen].astype(np.int64), sent)
-    done[ending == Ending.UNKNOWN] += scene.allowance.linger_ns
+    done[ending == Ending.UNKNOWN] += scene.leeway.linger_ns
     if CLOCK_COLUMN in scene.history.frame.columns:
         doubt = scene.history.clock_uncertainty_ns()[chosen]
         sent, done = sent - doubt, done + doubt
@@ -102,21 +113,32 @@ def key_codes(scene: RateLimitContext, rows: Ints) -> Ints:
     if scene.policy.scope == "client_ip":
         return scene.history.frame["source"].to_physical().to_numpy()[rows].astype(np.int64)
     if scene.policy.scope == "user":
-        return scene.history.numbers("user")[rows].astype(np.int64)
+        accounts = scene.history.numbers("user") if scene.accounts is None else scene.accounts
+        return np.asarray(accounts[rows], dtype=np.int64)
     return np.zeros(len(rows), dtype=np.int64)
+
+
+def covered(scene: RateLimitContext, policy: RateLimitPolicy, rows: Ints) -> Flags:
+    """Return which rows a limit may count, by the paths of their operations."""
+    operations = scene.history.frame["operation"].cast(pl.String).gather(rows)
+    names = {name for name in operations.unique().to_list() if name is not None}
+    out = [name for name in names if name in scene.paths and not policy.covers(scene.paths[name])]
+    return np.asarray(~operations.is_in(out).fill_null(value=False).to_numpy(), dtype=np.bool_)
 
 
 def key_name(scene: RateLimitContext, row: int) -> str:
     """Return what a person calls the key that a row counts against."""
     if scene.policy.scope == "client_ip":
         return str(scene.history.frame["source"][row])
-    return f"user {scene.history.frame['user'][row]}" if scene.policy.scope == "user" else "all clients"
+    if scene.policy.scope == "global":
+        return "all clients"
+    return f"user {scene.history.frame['user'][row] if scene.accounts is None else scene.accounts[row]}"
 
 
 def by_key(scene: RateLimitContext, rows: ArrayLike, *, interesting: bool = False) -> Iterator[Keyed]:
     """Yield the attempts of each key that the policy tells apart.
 
-    With `interesting`, keys are left out that can't break a limit: nothing rejected, no more sent than the limit.
+    With `interesting`, keys are left out that can't break a limit: nothing rejected, no more sent than the allowance.
     """
     chosen = np.asarray(rows, dtype=np.int64)
     if not len(chosen):
@@ -129,7 +151,7 @@ def by_key(scene: RateLimitContext, rows: ArrayLike, *, interesting: bool = Fals
     wanted = np.ones(len(starts), dtype=np.bool_)
     if interesting:
         rejected = np.add.reduceat(kinds(scene, chosen) == AttemptKind.REJECTED, starts)
-        wanted = (sizes > scene.policy.limit) | (rejected > 0)
+        wanted = (sizes > scene.policy.allowance) | (rejected > 0)
     for start, size in zip(starts[wanted].tolist(), sizes[wanted].tolist(), strict=True):
         mine = chosen[start : start + size]
         attempts = attempts_of(scene, mine)

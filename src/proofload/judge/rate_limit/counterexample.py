@@ -16,7 +16,8 @@ _SHOWN_IN_FULL = 6
 def promise(policy: RateLimitPolicy) -> str:
     """Return the promise as one would say it."""
     per = {"client_ip": "client address", "user": "user", "global": "target"}[policy.scope]
-    return f"{policy.limit} requests in {format_duration(policy.window)} for each {per}"
+    at_once = f" ({policy.allowance} at once)" if policy.allowance != policy.limit else ""
+    return f"{policy.limit} requests in {format_duration(policy.window)}{at_once} for each {per}"
 
 
 def line(exchange: Exchange, zero_ns: int, note: str = "") -> str:

@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from proofload.core.units import NS_PER_SECOND, format_duration
-from proofload.judge.models.attempts import FAR_NS, Ints
-from proofload.judge.rate_limit.context import RateLimitContext, by_key
+from proofload.judge.models.attempts import Ints
+from proofload.judge.rate_limit.context import RateLimitContext, covered
 from proofload.judge.rate_limit.counterexample import line, steps
-from proofload.judge.rate_limit.fields import Column
-from proofload.judge.rate_limit.header_bounds import ToldKey, tell_key
+from proofload.judge.rate_limit.fields import Column, Times
+from proofload.judge.rate_limit.header_bounds import ToldKey, told_of
+from proofload.judge.rate_limit.header_values import UNIT_NAMES, unit_of
 from proofload.judge.rate_limit.ietf import judge_ietf
 from proofload.judge.rate_limit.models import can_judge
+from proofload.judge.sampling import with_share
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.record.exchange import Ending
 
@@ -25,8 +27,6 @@ RETRY_MISSING, RETRY = "rl.retry_after_missing", "rl.retry_after_untrue"
 _LOOK_SET = "where the headers are set: on every answer, and after the backend's own headers are copied"
 _LOOK_COUNT = "whether `Remaining` comes from the same atomic step that counted the request"
 _LOOK_CLOCK = "how the end of the window is worked out: the key's time to live, the unit, the server's clock"
-_UNIT_NS = {"epoch_seconds": NS_PER_SECOND, "epoch_milliseconds": 1_000_000, "delta_seconds": NS_PER_SECOND}
-_PER_SECOND = {"epoch_seconds": 1, "epoch_milliseconds": 1000, "delta_seconds": 1}
 
 
 def limited_rows(scene: RateLimitContext, rows: ArrayLike) -> Ints:
@@ -44,7 +44,7 @@ def judge_headers(scene: RateLimitContext, rows: ArrayLike, *, needed: int | Non
     """Return the findings on every declared header over the answers in `rows`; each key may have many windows."""
     chosen = limited_rows(scene, rows)
     names = scene.policy.headers
-    least = scene.policy.limit if needed is None else needed
+    least = scene.policy.allowance if needed is None else needed
     findings = [_present(scene, chosen, least)] if any((names.limit, names.remaining, names.reset)) else []
     if names.limit:
         findings.append(_limit(scene, chosen, scene.fields.column(names.limit, chosen), least))
@@ -53,7 +53,7 @@ def judge_headers(scene: RateLimitContext, rows: ArrayLike, *, needed: int | Non
     reason = can_judge(scene)
     if reason:
         return [*findings, Finding(REMAINING, Outcome.INCONCLUSIVE, reason)]
-    told = [tell_key(scene, keyed) for keyed in by_key(scene, chosen_with_unknown(scene, rows))]
+    told = list(told_of(scene, chosen_with_unknown(scene, rows)))
     if names.remaining:
         findings += [_remaining(scene, told, least), *_distinct(scene, told)]
     if names.reset:
@@ -92,32 +92,38 @@ def _present(scene: RateLimitContext, rows: Ints, needed: int) -> Finding:
             says = f"{name} is missing on {len(gone)} of {len(rows)} answers (status {on}); the first is row {row}"
             return _broken(scene, MISSING, [row], says, f"no {name}", _LOOK_SET, len(gone))
     told = ", ".join(name for name in (names.limit, names.remaining, names.reset) if name)
-    return held(MISSING, f"{told} stand on every answer", examined=len(rows), needed=needed)
+    return with_share(held(MISSING, f"{told} are on every answer", examined=len(rows), needed=needed), len(rows))
 
 
 def _limit(scene: RateLimitContext, rows: Ints, found: Column, needed: int) -> Finding:
-    wrong = np.flatnonzero(found.present & ~(found.whole & (found.values == scene.policy.limit)))
+    policy = scene.policy
+    right = scene.fields.names_limit(found.name, policy.window, policy.told_limits, rows)
+    for other in scene.also:
+        named = scene.fields.names_limit(found.name, other.window, other.told_limits, rows)
+        right |= named & covered(scene, other, rows)
+    wrong = np.flatnonzero(found.present & ~right)
+    promised = " or ".join(str(one) for one in policy.told_limits)
     if len(wrong):
         row = int(rows[wrong[0]])
         got = found.text(scene.history, row)
-        says = f"{found.name} is {got!r} on row {row}, the limit is {scene.policy.limit}; wrong on {len(wrong)} answers"
+        says = f"{found.name} is {got!r} on row {row}, the limit is {promised}; wrong on {len(wrong)} answers"
         return _broken(scene, LIMIT, [row], says, f"{found.name}: {got}", _LOOK_SET, len(wrong))
-    examined = int(np.count_nonzero(found.whole))
-    return held(LIMIT, f"{found.name} is {scene.policy.limit}", examined=examined, needed=needed)
+    examined = int(np.count_nonzero(right))
+    return with_share(held(LIMIT, f"{found.name} is {promised}", examined=examined, needed=needed), examined)
 
 
 def _retry_present(scene: RateLimitContext, rows: Ints) -> Finding:
     name = scene.policy.headers.retry_after
     assert name is not None
     rejected = rows[scene.history.numbers("status")[rows] == scene.policy.status]
-    present, delta, wall = scene.fields.retry(name, rejected)
-    unusable = np.flatnonzero(~present | ((delta == FAR_NS) & (wall == FAR_NS)))
+    found = scene.fields.retry(name, rejected)
+    unusable = np.flatnonzero(~found.read)
     if len(unusable):
         row = int(rejected[unusable[0]])
-        what = "missing" if not present[unusable[0]] else "neither seconds nor a date"
+        what = "missing" if not found.present[unusable[0]] else "neither seconds nor a date"
         says = f"{name} is {what} on {len(unusable)} of {len(rejected)} rejections; the first is row {row}"
         return _broken(scene, RETRY_MISSING, [row], says, f"{name} is {what}", _LOOK_SET, len(unusable))
-    return held(RETRY_MISSING, f"{name} stands on every rejection", examined=len(rejected))
+    return with_share(held(RETRY_MISSING, f"{name} is on every rejection", examined=len(rejected)), len(rejected))
 
 
 def _remaining(scene: RateLimitContext, told: Sequence[ToldKey], needed: int) -> Finding:
@@ -134,7 +140,8 @@ def _remaining(scene: RateLimitContext, told: Sequence[ToldKey], needed: int) ->
         if len(wrong) and first is None:
             first = (one, int(wrong[0]), found)
     if first is None:
-        return held(REMAINING, f"{name} counts down with each admitted request", examined=examined, needed=needed)
+        says = f"{name} counts down with each admitted request"
+        return with_share(held(REMAINING, says, examined=examined, needed=needed), examined)
     one, place, found = first
     row = int(one.rows[place])
     low, high = int(one.remaining_lo[place]), int(one.remaining_hi[place])
@@ -175,98 +182,97 @@ def _reset(scene: RateLimitContext, rows: Ints, told: Sequence[ToldKey]) -> list
     name = scene.policy.headers.reset
     assert name is not None
     unit = scene.policy.headers.reset_unit
-    if scene.anchor is None and unit != "delta_seconds":
+    found = scene.fields.reset(name, unit, rows)
+    wrong = _wrong_unit(scene, rows, found)
+    if wrong is not None:
+        return [wrong]
+    if scene.anchor is None and bool(np.any(found.is_wall)):
         return [Finding(RESET, Outcome.INCONCLUSIVE, f"{name} can't be compared: the run has no wall-clock anchor")]
-    found = scene.fields.column(name, rows)
-    bad = np.flatnonzero(found.present & ~found.whole)
-    if len(bad):
-        row = int(rows[bad[0]])
-        got = found.text(scene.history, row)
-        return [
-            _broken(
-                scene,
-                UNIT,
-                [row],
-                f"{name} is {got!r} on row {row}, no number",
-                f"{name}: {got}",
-                _LOOK_CLOCK,
-                len(bad),
-            )
-        ]
-    looks = _looks_like(scene, rows, found)
-    if looks:
-        row = int(rows[np.flatnonzero(found.whole)[0]])
-        got = found.text(scene.history, row)
-        says = f"{name} is {got} on row {row}: that is {looks}, {unit.replace('_', ' ')} are promised"
-        return [
-            _broken(
-                scene, UNIT, [row], says, f"{name}: {got}, {looks}", _LOOK_CLOCK, int(np.count_nonzero(found.whole))
-            )
-        ]
-    right_unit = held(UNIT, f"{name} is in {unit.replace('_', ' ')}", examined=int(np.count_nonzero(found.whole)))
+    says = f"{name} is in a unit of its own" if unit == "auto" else f"{name} is in {unit.replace('_', ' ')}"
+    right_unit = held(UNIT, says, examined=int(np.count_nonzero(found.read)))
     return [right_unit, _reset_true(scene, name, told)]
 
 
-def _looks_like(scene: RateLimitContext, rows: Ints, found: Column) -> str:
-    """Return the unit that `Reset` is in where it is surely not the promised one; empty where it can be that."""
-    use = np.flatnonzero(found.whole)
+def _wrong_unit(scene: RateLimitContext, rows: Ints, found: Times) -> Finding | None:
+    """Return what is wrong with the unit of `Reset`: unreadable in the declared one, or certainly in another."""
+    unit = scene.policy.headers.reset_unit
+    bad = np.flatnonzero(found.present & ~found.read)
+    if len(bad):
+        row = int(rows[bad[0]])
+        got = found.text(scene.history, row)
+        if unit == "auto":
+            says = f"{found.name} is {got!r} on row {row}, which is in no known unit: declare headers.reset_unit"
+            return Finding(UNIT, Outcome.INCONCLUSIVE, says, len(bad), rows=(row,))
+        other = unit_of(got)
+        what = f"{UNIT_NAMES[other]}" if other is not None else "no time in any known form"
+        says = f"{found.name} is {got!r} on row {row}: that is {what}, {unit.replace('_', ' ')} are promised"
+        return _broken(scene, UNIT, [row], says, f"{found.name}: {got}", _LOOK_CLOCK, len(bad))
+    looks = _looks_like(scene, rows, found)
+    if not looks or unit == "auto":
+        return None
+    row = int(rows[np.flatnonzero(found.read)[0]])
+    got, times = found.text(scene.history, row), int(np.count_nonzero(found.read))
+    says = f"{found.name} is {got} on row {row}: that is {looks}, {unit.replace('_', ' ')} are promised"
+    return _broken(scene, UNIT, [row], says, f"{found.name}: {got}, {looks}", _LOOK_CLOCK, times)
+
+
+def _looks_like(scene: RateLimitContext, rows: Ints, found: Times) -> str:
+    """Return the unit that `Reset` is in where it is certainly not the promised one; empty where it can be that."""
+    use = np.flatnonzero(found.read)
     if not len(use):
         return ""
-    sent = scene.history.numbers("sent_ns")[rows[use]].astype(np.int64)
-    value = found.values[use]
-    unit = scene.policy.headers.reset_unit
-    near_s = 2 * scene.policy.window // NS_PER_SECOND + 3_600
-    if scene.anchor is None:
-        return "an instant, no delay" if np.all(value > 100 * near_s) else ""
-    now_s = (sent - scene.anchor.monotonic_ns + scene.anchor.wall_ns) // NS_PER_SECOND
-    shapes = {
-        "epoch_seconds": np.abs(value - now_s) <= near_s,
-        "epoch_milliseconds": np.abs(value // 1000 - now_s) <= near_s,
-        "delta_seconds": (value >= 0) & (value <= near_s),
-    }
-    if np.any(shapes[unit]):
+    near_ns = 2 * scene.policy.window + 3_600 * NS_PER_SECOND
+    now_ns = np.zeros(len(use), dtype=np.int64)
+    if scene.anchor is not None:
+        sent = scene.history.numbers("sent_ns")[rows[use]].astype(np.int64)
+        now_ns = np.where(found.is_wall[use], sent - scene.anchor.monotonic_ns + scene.anchor.wall_ns, 0)
+    elif np.any(found.is_wall):
         return ""
-    names = {
-        "epoch_seconds": "epoch seconds",
-        "epoch_milliseconds": "milliseconds",
-        "delta_seconds": "a delay in seconds",
-    }
-    return next((names[other] for other, fits in shapes.items() if np.all(fits)), "")
+    if np.any(np.abs(found.ns[use] - now_ns) <= near_ns):
+        return ""
+    texts = {text for text in scene.fields.texts(found.name, rows[use]) if text is not None}
+    units = {unit_of(text) for text in texts} - {scene.policy.headers.reset_unit}
+    other = units.pop() if len(units) == 1 else None
+    return UNIT_NAMES[other] if other is not None else ""
 
 
-def _as_instants(scene: RateLimitContext, one: ToldKey, values: Ints) -> tuple[Ints, Ints]:
-    """Return the earliest and latest monotonic instant that a `Reset` can mean, before rounding."""
-    unit = scene.policy.headers.reset_unit
-    safe = np.clip(values, -(2**62) // _UNIT_NS[unit], 2**62 // _UNIT_NS[unit])
-    told_ns = safe * _UNIT_NS[unit]
-    if unit == "delta_seconds":
-        return one.sent_ns + told_ns, one.done_ns + told_ns
-    assert scene.anchor is not None
-    at_ns = told_ns - scene.anchor.wall_ns + scene.anchor.monotonic_ns
-    return at_ns - scene.wall_error_ns, at_ns + scene.wall_error_ns
+def _as_instants(scene: RateLimitContext, one: ToldKey, found: Times) -> tuple[Ints, Ints]:
+    """Return the earliest and latest monotonic instant that a header's time can mean, before rounding.
+
+    The server worked it out somewhere inside the exchange, and may have read its clock and the time to live at
+    different instants of it.
+    """
+    took_ns = one.done_ns - one.sent_ns
+    low, high = one.sent_ns + found.ns, one.done_ns + found.ns
+    if scene.anchor is None:
+        return low, high
+    at_ns = found.ns - scene.anchor.wall_ns + scene.anchor.monotonic_ns
+    stray_ns = scene.wall_error_ns + took_ns
+    return np.where(found.is_wall, at_ns - stray_ns, low), np.where(found.is_wall, at_ns + stray_ns, high)
 
 
 def _reset_true(scene: RateLimitContext, name: str, told: Sequence[ToldKey]) -> Finding:
-    slack = scene.allowance
+    slack = scene.leeway
+    unit = scene.policy.headers.reset_unit
     examined = times = 0
     worst: tuple[ToldKey, int, int] | None = None
     for one in told:
-        found = scene.fields.column(name, one.rows)
-        low, high = _as_instants(scene, one, found.values)
+        found = scene.fields.reset(name, unit, one.rows)
+        low, high = _as_instants(scene, one, found)
         stray = slack.rounding_ns + slack.clock_ns
         early, late = one.end_lo_ns - stray - high, low - stray - one.end_hi_ns
-        off = np.where(found.whole, np.maximum(early, late), 0)
-        examined += int(np.count_nonzero(found.whole))
+        off = np.where(found.read, np.maximum(early, late), 0)
+        examined += int(np.count_nonzero(found.read))
         wrong = np.flatnonzero(off > 0)
         times += len(wrong)
         if len(wrong) and worst is None:
             place = int(wrong[0])
             worst = (one, place, int(-early[place] if early[place] > 0 else late[place]))
     if worst is None:
-        return held(RESET, f"{name} names the end of the window", examined=examined)
+        return with_share(held(RESET, f"{name} names the end of the window", examined=examined), examined)
     one, place, off_ns = worst
     row = int(one.rows[place])
-    got = scene.fields.column(name, one.rows).text(scene.history, row)
+    got = scene.fields.reset(name, unit, one.rows).text(scene.history, row)
     side = "before" if off_ns < 0 else "after"
     by = format_duration(abs(off_ns))
     says = f"{name} is {got} on row {row}: at least {by} {side} the window ends, rounding and slack allowed for"
@@ -279,35 +285,32 @@ def _retry_true(scene: RateLimitContext, told: Sequence[ToldKey]) -> Finding:
     """Return whether a client that waits as `Retry-After` says comes neither too early nor far too late."""
     name = scene.policy.headers.retry_after
     assert name is not None
-    slack = scene.allowance
+    slack = scene.leeway
     stray = slack.rounding_ns + slack.clock_ns
     examined = 0
     for one in told:
-        use = np.flatnonzero(one.rejected)
-        _, delta, wall = scene.fields.retry(name, one.rows[use])
-        at_lo, at_hi = np.full(len(use), FAR_NS, dtype=np.int64), np.full(len(use), FAR_NS, dtype=np.int64)
-        given = delta < FAR_NS
-        at_lo[given], at_hi[given] = (one.sent_ns[use] + delta)[given], (one.done_ns[use] + delta)[given]
-        dated = wall < FAR_NS
-        if scene.anchor is not None:
-            at = wall[dated] - scene.anchor.wall_ns + scene.anchor.monotonic_ns
-            at_lo[dated], at_hi[dated] = at - scene.wall_error_ns, at + scene.wall_error_ns
-        known = at_lo < FAR_NS
+        found = scene.fields.retry(name, one.rows)
+        at_lo, at_hi = _as_instants(scene, one, found)
+        known = one.rejected & found.read & (~found.is_wall | (scene.anchor is not None))
         examined += int(np.count_nonzero(known))
-        short = known & (at_hi + stray < one.end_lo_ns[use])
-        long = known & (at_lo - stray > one.end_hi_ns[use])
+        short = known & (at_hi + stray < one.end_lo_ns)
+        long = known & (at_lo - stray > one.end_hi_ns)
         wrong = np.flatnonzero(short | long)
         if len(wrong):
             place = int(wrong[0])
-            row = int(one.rows[use[place]])
-            exchange = scene.history.exchanges([row])[0]
-            got = exchange.headers.get(name.lower(), "")
-            how = "too short" if short[place] else "too long"
-            end = int(one.end_lo_ns[use[place]] if short[place] else one.end_hi_ns[use[place]])
-            wait = format_duration(max(0, end - exchange.done_ns))
-            bound = "at the earliest" if short[place] else "at the latest"
-            says = f"{name} is {got} on row {row}: {how}, the window ends {bound} {wait} after that answer"
-            shown = (line(exchange, exchange.sent_ns, f"{name}: {got}"),)
-            figures = {"times": len(wrong)}
-            return Finding(RETRY, Outcome.FAIL, says, examined, 1, (row,), shown, _LOOK_CLOCK, figures)
-    return held(RETRY, f"{name} names the wait until the window ends", examined=examined)
+            return _retry_wrong(scene, one, place, bool(short[place]), examined, len(wrong))
+    return with_share(held(RETRY, f"{name} names the wait until the window ends", examined=examined), examined)
+
+
+def _retry_wrong(
+    scene: RateLimitContext, one: ToldKey, place: int, is_short: bool, examined: int, times: int
+) -> Finding:
+    name, row = scene.policy.headers.retry_after or "", int(one.rows[place])
+    exchange = scene.history.exchanges([row])[0]
+    got = exchange.headers.get(name.lower(), "")
+    end_ns = int(one.end_lo_ns[place] if is_short else one.end_hi_ns[place])
+    wait = format_duration(max(0, end_ns - exchange.done_ns))
+    how, bound = ("too short", "at the earliest") if is_short else ("too long", "at the latest")
+    says = f"{name} is {got} on row {row}: {how}, the window ends {bound} {wait} after that answer"
+    shown = (line(exchange, exchange.sent_ns, f"{name}: {got}"),)
+    return Finding(RETRY, Outcome.FAIL, says, examined, 1, (row,), shown, _LOOK_CLOCK, {"times": times})

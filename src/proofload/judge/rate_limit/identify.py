@@ -58,9 +58,9 @@ class Identification:
 def describe(policy: RateLimitPolicy) -> str:
     """Return a candidate as one would say it."""
     name = policy.algorithm.replace("_", " ")
-    if policy.algorithm == "fixed_window":
+    if policy.algorithm in ("fixed_window", "sliding_window_counter"):
         name += " from the first request" if policy.alignment == "first_request" else " on the clock"
-    burst = f", burst {policy.burst}" if policy.algorithm in ("token_bucket", "gcra", "leaky_bucket") else ""
+    burst = f", burst {policy.allowance}" if policy.is_bucket else ""
     return f"{name}, {policy.limit} in {format_duration(policy.window)}{burst}"
 
 
@@ -88,7 +88,7 @@ def identify(
     fits: list[RateLimitPolicy] = []
     refuted: list[tuple[RateLimitPolicy, str]] = []
     for candidate in tried:
-        why = _refutation(replace(scene, policy=candidate), attempts, rows)
+        why = refutation(replace(scene, policy=candidate), attempts, rows)
         if why:
             refuted.append((candidate, why))
         else:
@@ -97,7 +97,8 @@ def identify(
     return Identification(tuple(fits), tuple(refuted), tuple(_tell_apart(fits)))
 
 
-def _refutation(scene: RateLimitContext, attempts: Attempts, rows: ArrayLike) -> str:
+def refutation(scene: RateLimitContext, attempts: Attempts, rows: ArrayLike) -> str:
+    """Return the answer that rules a context's policy out, whatever the instants of decision; empty where none does."""
     if can_judge(scene):
         return ""
     keyed = [attempts] if scene.policy.scope == "global" else [one.attempts for one in by_key(scene, rows)]
@@ -154,11 +155,10 @@ def _simplest(fits: Sequence[RateLimitPolicy]) -> list[RateLimitPolicy]:
     kept: list[RateLimitPolicy] = []
     seen: set[tuple[object, ...]] = set()
     for one in fits:
-        bucket = one.algorithm in ("token_bucket", "gcra", "leaky_bucket")
         key: tuple[object, ...] = (one.algorithm, one.limit, one.window, one.alignment)
-        if bucket:
+        if one.is_bucket:
             common = int(np.gcd(one.limit, one.window))
-            key = ("bucket", one.limit // common, one.window // common, one.burst)
+            key = ("bucket", one.limit // common, one.window // common, one.allowance)
         if key not in seen:
             seen.add(key)
             kept.append(one)
@@ -174,9 +174,7 @@ def _tell_apart(fits: Sequence[RateLimitPolicy], most: int = 6) -> Iterator[str]
 
 def difference(one: RateLimitPolicy, other: RateLimitPolicy) -> str:
     """Return a probe on which two candidates answer differently, worked out by running both."""
-    for words, sends in _probes(
-        max(one.limit, other.limit, one.burst or 0, other.burst or 0), one.window, other.window
-    ):
+    for words, sends in _probes(max(one.limit, other.limit, one.allowance, other.allowance), one.window, other.window):
         answers = [_run(policy, sends) for policy in (one, other)]
         if answers[0] != answers[1]:
             at = next(place for place, pair in enumerate(zip(*answers, strict=True)) if pair[0] != pair[1])

@@ -1,7 +1,8 @@
 """The IETF draft's structured fields: `RateLimit-Policy` declares, `RateLimit` tells what is left and until when.
 
 draft-ietf-httpapi-ratelimit-headers: `RateLimit-Policy: "default";q=100;w=60` and `RateLimit: "default";r=50;t=30`,
-with `t` in seconds from the answer. The one dictionary of draft 07 (`limit=100, remaining=50, reset=5`) is read too.
+with `t` in seconds from the answer. The pairs of drafts 6 and 7 (`limit=100, remaining=50, reset=5`, and `100;w=60`
+for a policy) are read too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from proofload.judge.rate_limit.counterexample import steps
 from proofload.judge.rate_limit.fields import structured
 from proofload.judge.rate_limit.header_bounds import ToldKey
 from proofload.judge.verdict import Finding, Outcome, held
-from proofload.record.history import HEADER_PREFIX
+from proofload.plan.policies import RateLimitPolicy
 
 MISSING, BROKEN, POLICY = "rl.header_missing", "rl.ietf_malformed", "rl.limit_header_wrong"
 REMAINING, RESET = "rl.remaining_wrong", "rl.reset_untrue"
@@ -52,7 +53,7 @@ def judge_ietf(scene: RateLimitContext, told: Sequence[ToldKey]) -> list[Finding
             MISSING,
             said.absent,
             len(rows),
-            "RateLimit and RateLimit-Policy stand on every answer",
+            "RateLimit and RateLimit-Policy are on every answer",
             "missing",
         ),
         _rule(
@@ -66,12 +67,21 @@ def judge_ietf(scene: RateLimitContext, told: Sequence[ToldKey]) -> list[Finding
 
 
 def _policy(scene: RateLimitContext, rows: Ints, said: IetfFields) -> Finding:
-    window_s = scene.policy.window // NS_PER_SECOND
-    wrong = (said.quota != _NONE) & (said.quota != scene.policy.limit)
-    wrong |= (said.window_s != _NONE) & (said.window_s != window_s)
-    right = f"RateLimit-Policy promises {scene.policy.limit} in {window_s} s"
+    quotas, windows = list(scene.policy.told_limits), sorted(_windows_s(scene.policy))
+    wrong = (said.quota != _NONE) & ~np.isin(said.quota, quotas)
+    wrong |= (said.window_s != _NONE) & ~np.isin(said.window_s, windows)
+    promised = " or ".join(str(one) for one in quotas)
+    right = f"RateLimit-Policy promises {promised} in {' or '.join(str(one) for one in windows)} s"
     examined = int(np.count_nonzero(said.quota != _NONE))
     return _rule(scene, rows, POLICY, np.flatnonzero(wrong), examined, right, f"another policy than {right}")
+
+
+def _windows_s(policy: RateLimitPolicy) -> set[int]:
+    """Return the whole seconds that an honest `w` may tell: the window, or how long a whole bucket takes to fill."""
+    filled_ns = policy.window * policy.allowance / policy.limit
+    return {
+        whole for ns in (policy.window, filled_ns) for whole in (int(ns // NS_PER_SECOND), -int(-ns // NS_PER_SECOND))
+    }
 
 
 def _true(scene: RateLimitContext, rows: Ints, said: IetfFields, told: Sequence[ToldKey]) -> list[Finding]:
@@ -81,7 +91,7 @@ def _true(scene: RateLimitContext, rows: Ints, said: IetfFields, told: Sequence[
     left = _rule(scene, rows, REMAINING, off, int(np.count_nonzero(has_left)), "r counts down", "r untrue")
     sent, done = (np.concatenate([getattr(one, name) for one in told]) for name in ("sent_ns", "done_ns"))
     end_lo, end_hi = (np.concatenate([getattr(one, name) for one in told]) for name in ("end_lo_ns", "end_hi_ns"))
-    stray = scene.allowance.rounding_ns + scene.allowance.clock_ns
+    stray = scene.leeway.rounding_ns + scene.leeway.clock_ns
     has_reset = said.reset_s != _NONE
     wait = np.where(has_reset, said.reset_s, 0) * NS_PER_SECOND
     untrue = has_reset & ((done + wait + stray < end_lo) | (sent + wait - stray > end_hi))
@@ -90,7 +100,7 @@ def _true(scene: RateLimitContext, rows: Ints, said: IetfFields, told: Sequence[
 
 
 def _read(scene: RateLimitContext, rows: Ints) -> IetfFields:
-    columns = [_texts(scene, name, rows) for name in ("RateLimit-Policy", "RateLimit")]
+    columns = [scene.fields.texts(name, rows) for name in ("RateLimit-Policy", "RateLimit")]
     cache: dict[str, _Items | None] = {}
     numbers = np.full((4, len(rows)), _NONE, dtype=np.int64)
     malformed, absent = [], []
@@ -116,26 +126,29 @@ def _read(scene: RateLimitContext, rows: Ints) -> IetfFields:
     )
 
 
-def _texts(scene: RateLimitContext, name: str, rows: Ints) -> list[str | None]:
-    column = HEADER_PREFIX + name.lower()
-    if column not in scene.history.frame.columns:
-        return [None] * len(rows)
-    return scene.history.frame[column].gather(rows).to_list()
-
-
 def _pick(scene: RateLimitContext, policies: _Items, limits: _Items) -> tuple[int, int, int, int]:
     """Return (quota, window, left, reset) of the item that speaks of this policy, or of the first one."""
     if "limit" in limits[0][1]:
-        only = limits[0][1]
-        return only["limit"], _NONE, only.get("remaining", _NONE), only.get("reset", _NONE)
-    wanted = scene.policy.limit, scene.policy.window // NS_PER_SECOND
+        return _pick_pairs(scene, policies, limits[0][1])
+    quotas, windows = scene.policy.told_limits, _windows_s(scene.policy)
     mine = next(
-        (one for one in policies if (one[1].get("q"), one[1].get("w")) == wanted), policies[0] if policies else None
+        (one for one in policies if one[1].get("q") in quotas and one[1].get("w") in windows),
+        policies[0] if policies else None,
     )
     name = mine[0] if mine is not None else limits[0][0]
     limit = next((values for item, values in limits if item == name), limits[0][1])
     quota, window_s = (mine[1].get("q", _NONE), mine[1].get("w", _NONE)) if mine is not None else (_NONE, _NONE)
     return quota, window_s, limit.get("r", _NONE), limit.get("t", _NONE)
+
+
+def _pick_pairs(scene: RateLimitContext, policies: _Items, told: dict[str, int]) -> tuple[int, int, int, int]:
+    """Return the same of the pairs of drafts 6 and 7, whose policies are written `100;w=60`."""
+    windows = _windows_s(scene.policy)
+    mine = next((int(name) for name, values in policies if name.isdecimal() and values.get("w") in windows), None)
+    if mine is not None and mine != told["limit"]:
+        # The pairs speak of whichever policy has least left: not of this one.
+        return mine, _NONE, _NONE, _NONE
+    return told["limit"], _NONE, told.get("remaining", _NONE), told.get("reset", _NONE)
 
 
 def _rule(

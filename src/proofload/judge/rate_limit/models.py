@@ -26,7 +26,7 @@ def model_of(policy: RateLimitPolicy, phase_ns: int = 0) -> Model:
         return SlidingLog(limit, window)
     if policy.algorithm == "sliding_window_counter":
         return SlidingWindowCounter(limit, window, phase_ns)
-    burst = limit if policy.burst is None else max(1, policy.burst)
+    burst = policy.allowance
     if policy.algorithm == "token_bucket":
         return TokenBucket(limit, window, burst)
     return Gcra(limit, window, burst) if policy.algorithm == "gcra" else LeakyBucket(limit, window, burst)
@@ -43,7 +43,7 @@ def can_judge(scene: RateLimitContext) -> str:
 
 def examine(scene: RateLimitContext, attempts: Attempts) -> Examined:
     """Return one key's attempts held against the promised model."""
-    model, slack = model_of(scene.policy), scene.allowance
+    model, slack = model_of(scene.policy), scene.leeway
     if isinstance(model, SlidingLog):
         return sliding_log.examine(model, attempts, slack)
     if isinstance(model, SlidingWindowCounter):
@@ -62,7 +62,7 @@ def examine(scene: RateLimitContext, attempts: Attempts) -> Examined:
 
 def tell(scene: RateLimitContext, attempts: Attempts) -> HeaderBounds:
     """Return what an honest limiter's headers can have said on each attempt."""
-    model, slack = model_of(scene.policy), scene.allowance
+    model, slack = model_of(scene.policy), scene.leeway
     if isinstance(model, SlidingLog):
         return sliding_log.tell(model, attempts, slack)
     if isinstance(model, SlidingWindowCounter):

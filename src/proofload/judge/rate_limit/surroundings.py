@@ -7,23 +7,31 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from proofload.core.units import NS_PER_SECOND, format_duration
-from proofload.judge.models.attempts import FAR_NS, AttemptKind, Ints
+from proofload.core.units import format_duration
+from proofload.judge.models.attempts import FAR_NS, AttemptKind, Attempts, Flags, Ints
 from proofload.judge.rate_limit.context import RateLimitContext, attempts_of, by_key, kinds
 from proofload.judge.rate_limit.counterexample import steps
+from proofload.judge.rate_limit.fields import Times
 from proofload.judge.rate_limit.models import can_judge
+from proofload.judge.sampling import with_share
 from proofload.judge.verdict import Finding, Outcome, held
-from proofload.record.exchange import Ending
+from proofload.record.exchange import NEVER_NS, Ending
 from proofload.record.fault_edge import FaultSpan
+from proofload.record.ledger import Reading
 
 EXEMPT, BACKEND, RESET_KEPT = "rl.exempt_limited", "rl.rejected_reached_backend", "rl.reset_untrue"
 SLOW, FAIL_OPEN = "rl.slow_reject", "rl.fail_open"
+_LEAST_FOR_MEDIAN = 8
+"""Of eight, the least and the greatest hold the median with 99 % confidence."""
+
+_MOST_PROMISED_NS = 2**62
+"""What a header names from there on, no client waits for."""
 
 
 def judge_exempt(scene: RateLimitContext, rows: ArrayLike, *, needed: int | None = None) -> list[Finding]:
     """Return whether the exempt requests in `rows` were never answered with the limiter's rejection.
 
-    PASS needs more of them than the limit (or `needed`): fewer would have been admitted anyway.
+    PASS needs more of them than the allowance (or `needed`): fewer would have been admitted anyway.
     """
     chosen = np.asarray(rows, dtype=np.int64)
     status = scene.history.numbers("status")[chosen]
@@ -36,21 +44,28 @@ def judge_exempt(scene: RateLimitContext, rows: ArrayLike, *, needed: int | None
         look = "the list of exempt paths, and whether it is looked at before the limiter"
         return [Finding(EXEMPT, Outcome.FAIL, says, len(chosen), 1, (row,), shown, look, {"times": len(limited)})]
     served = int(np.count_nonzero(answered & (status < 500)))
-    least = scene.policy.limit + 1 if needed is None else needed
-    return [held(EXEMPT, "exempt requests were never limited", examined=served, needed=least)]
+    least = scene.policy.allowance + 1 if needed is None else needed
+    return [with_share(held(EXEMPT, "exempt requests were never limited", examined=served, needed=least), served)]
 
 
 def judge_backend_hits(
-    scene: RateLimitContext, rows: ArrayLike, hits_at_least: int, hits_at_most: int | None = None
+    scene: RateLimitContext,
+    rows: ArrayLike,
+    hits_at_least: int,
+    hits_at_most: int | None = None,
+    *,
+    readings: tuple[Reading, Reading] | None = None,
 ) -> list[Finding]:
     """Return whether the backend saw no more requests than can have been admitted, by its own count over `rows`' span.
 
-    `hits_at_least` is what the backend surely counted for these requests, foreign traffic already taken off.
+    `hits_at_least` is what the backend certainly counted for these requests, foreign traffic already taken off. With
+    the two `readings` that it is the difference of, only those of `rows` are held against it that lie between them.
     """
-    chosen = np.asarray(rows, dtype=np.int64)
-    attempts = attempts_of(scene, chosen)
+    every = attempts_of(scene, rows)
+    inside, touching = _between(every, readings)
+    attempts = every.only(inside)
     rejected = int(np.count_nonzero(attempts.rejected))
-    could = len(attempts) - rejected
+    could = len(attempts) - rejected + int(np.count_nonzero(touching & ~every.rejected))
     figures = {"hits": hits_at_least, "not_rejected": could, "rejected": rejected}
     if hits_at_least > could:
         extra = hits_at_least - could
@@ -70,7 +85,18 @@ def judge_backend_hits(
     if could - known and hits_at_least > known:
         says = f"{could - known} unanswered requests may account for what the backend saw beyond the {known} admitted"
         return [Finding(BACKEND, Outcome.INCONCLUSIVE, says, rejected, 1, figures=figures)]
-    return [held(BACKEND, "no rejected request reached the backend", examined=rejected, **figures)]
+    says = "no rejected request reached the backend"
+    return [with_share(held(BACKEND, says, examined=rejected, **figures), rejected)]
+
+
+def _between(attempts: Attempts, readings: tuple[Reading, Reading] | None) -> tuple[Flags, Flags]:
+    """Return which attempts certainly lie between two readings, and which may."""
+    if readings is None:
+        return np.ones(len(attempts), dtype=np.bool_), np.zeros(len(attempts), dtype=np.bool_)
+    before, after = readings
+    inside = (attempts.sent_ns >= before.answered_ns) & (attempts.done_ns <= after.asked_ns)
+    outside = (attempts.done_ns < before.asked_ns) | (attempts.sent_ns > after.answered_ns)
+    return inside, ~inside & ~outside
 
 
 def judge_promised_reset(scene: RateLimitContext, rows: ArrayLike) -> list[Finding]:
@@ -97,10 +123,12 @@ def judge_promised_reset(scene: RateLimitContext, rows: ArrayLike) -> list[Findi
                 continue
             # The first to come is owed admission, unless others may have spent the new allowance meanwhile.
             next_one = int(later[0])
-            sure = attempts.sent_ns[next_one] >= due + scene.allowance.rounding_ns + scene.wall_error_ns
+            # The promise may have been worked out from clock and time to live at either end of the exchange.
+            took_ns = int(attempts.done_ns[first] - attempts.sent_ns[first])
+            sure = attempts.sent_ns[next_one] >= due + took_ns + scene.leeway.rounding_ns + scene.wall_error_ns
             # Elsewhere than in a fixed window, whatever was admitted since the promise delays its coming true.
             windowed = scene.policy.algorithm == "fixed_window"
-            since = due - scene.allowance.rounding_ns if windowed else attempts.sent_ns[first]
+            since = due - scene.leeway.rounding_ns if windowed else attempts.sent_ns[first]
             owed = scene.policy.limit if windowed else 1
             spenders = (attempts.kind != AttemptKind.REJECTED) & (attempts.done_ns >= since)
             spent = np.count_nonzero(spenders & (attempts.sent_ns <= attempts.done_ns[next_one]))
@@ -128,26 +156,26 @@ def _promised_ns(scene: RateLimitContext, rows: Ints) -> Ints:
     """Return the monotonic instant from which each answer promised admission; FAR_NS where it promised nothing."""
     names = scene.policy.headers
     promised = np.full(len(rows), FAR_NS, dtype=np.int64)
-    done = scene.history.numbers("done_ns")[rows].astype(np.int64)
-    if names.retry_after:
-        _, delta, _ = scene.fields.retry(names.retry_after, rows)
-        given = delta < FAR_NS
-        promised[given] = (done + delta)[given]
-    if names.reset:
-        found = scene.fields.column(names.reset, rows)
-        if names.reset_unit == "delta_seconds":
-            usable = found.whole & (found.values >= 0) & (found.values < 10**8)
-            at = done + np.where(usable, found.values, 0) * NS_PER_SECOND
-        elif scene.anchor is not None:
-            scale = NS_PER_SECOND if names.reset_unit == "epoch_seconds" else 1_000_000
-            usable = found.whole & (found.values > 0) & (found.values < 2**62 // scale)
-            at = np.where(usable, found.values, 0) * scale - scene.anchor.wall_ns + scene.anchor.monotonic_ns
-        else:
-            return promised
-        # The later of two promises is the one that a careful client keeps.
-        both = usable & (promised < FAR_NS)
-        promised = np.where(both, np.maximum(promised, at), np.where(usable, at, promised))
+    for found in (
+        scene.fields.retry(names.retry_after, rows) if names.retry_after else None,
+        scene.fields.reset(names.reset, names.reset_unit, rows) if names.reset else None,
+    ):
+        if found is not None:
+            at_ns = _instants_ns(scene, found, rows)
+            # The later of two promises is the one that a careful client keeps.
+            later = np.where(promised == FAR_NS, at_ns, np.maximum(promised, at_ns))
+            promised = np.where(at_ns == FAR_NS, promised, later)
     return promised
+
+
+def _instants_ns(scene: RateLimitContext, found: Times, rows: Ints) -> Ints:
+    """Return the monotonic instant that each header's time means, FAR_NS where it means none."""
+    done = scene.history.numbers("done_ns")[rows].astype(np.int64)
+    usable = found.read & (found.ns >= 0) & (found.ns < _MOST_PROMISED_NS)
+    if scene.anchor is None:
+        return np.where(usable & ~found.is_wall, done + found.ns, FAR_NS)
+    at_ns = found.ns - scene.anchor.wall_ns + scene.anchor.monotonic_ns
+    return np.where(usable, np.where(found.is_wall, at_ns, done + found.ns), FAR_NS)
 
 
 def judge_rejection_speed(
@@ -155,28 +183,58 @@ def judge_rejection_speed(
 ) -> list[Finding]:
     """Return whether rejecting is cheaper than serving, by the medians; rejections under `quick_ns` are quick.
 
-    The medians' own confidence intervals (order statistics, about 99 %) must lie apart for a FAIL.
+    The medians' own confidence intervals (order statistics, about 99 %) must lie apart for a FAIL, and what was sent
+    alone is only compared with what was sent alone. What can't be told is SKIPPED: this says nothing of enforcement.
     """
     chosen = np.asarray(rows, dtype=np.int64)
     kind = kinds(scene, chosen)
     took = (scene.history.numbers("done_ns") - scene.history.numbers("sent_ns"))[chosen].astype(np.int64)
-    rejected, served = np.sort(took[kind == AttemptKind.REJECTED]), np.sort(took[kind == AttemptKind.ADMITTED])
+    refused = kind == AttemptKind.REJECTED
+    rejected = np.sort(took[refused])
+    if not len(rejected):
+        return [Finding(SLOW, Outcome.SKIPPED, "nothing was rejected, so how quickly is not told")]
+    if len(rejected) >= _LEAST_FOR_MEDIAN and _median_bounds(rejected)[1] <= quick_ns:
+        says = f"rejections are quick: median {format_duration(int(np.median(rejected)))}"
+        figures = {"rejected_median_ns": int(np.median(rejected))}
+        return [held(SLOW, says, examined=len(rejected), needed=_LEAST_FOR_MEDIAN, **figures)]
+    alone = _alone(scene, chosen)
+    for like in (alone, ~alone):
+        pair = np.sort(took[like & refused]), np.sort(took[like & (kind == AttemptKind.ADMITTED)])
+        if min(len(one) for one in pair) >= needed:
+            return [_compared(scene, chosen[like & refused], *pair, quick_ns=quick_ns, needed=needed)]
+    served = int(np.count_nonzero(kind == AttemptKind.ADMITTED))
+    told = f"{len(rejected)} rejected (median {format_duration(int(np.median(rejected)))}) and {served} served"
+    says = f"too few to compare the speed of rejections: {told}, {needed} of each sent alike are needed"
+    return [Finding(SLOW, Outcome.SKIPPED, says, min(len(rejected), served), needed)]
+
+
+def _compared(
+    scene: RateLimitContext, rows: Ints, rejected: Ints, served: Ints, *, quick_ns: int, needed: int
+) -> Finding:
+    """Return whether rejections that took longer than `quick_ns` at least took less than what was served."""
     least = min(len(rejected), len(served))
-    if least < needed:
-        return [held(SLOW, "rejections are quicker than served requests", examined=least, needed=needed)]
     (reject_lo, reject_hi), (serve_lo, serve_hi) = _median_bounds(rejected), _median_bounds(served)
     told = f"{format_duration(int(np.median(rejected)))} against {format_duration(int(np.median(served)))}"
     figures = {"rejected_median_ns": int(np.median(rejected)), "served_median_ns": int(np.median(served))}
     if reject_lo > quick_ns and reject_lo * 10 >= serve_hi * 8:
         says = f"a rejection costs as much as a served request: median {told}"
-        row = int(chosen[np.flatnonzero(kind == AttemptKind.REJECTED)[0]])
+        row = int(rows[0])
         shown = steps(scene.history, [row], ("rejected, as slowly as others were served",))
         look = "whether the limiter answers before or after the work, and whether rejections wait in the same queue"
-        return [Finding(SLOW, Outcome.FAIL, says, least, needed, (row,), shown, look, figures)]
-    if reject_hi <= quick_ns or reject_hi * 10 < serve_lo * 8:
-        return [held(SLOW, f"rejections are quick: median {told}", examined=least, needed=needed, **figures)]
+        return Finding(SLOW, Outcome.FAIL, says, least, needed, (row,), shown, look, figures)
+    if reject_hi * 10 < serve_lo * 8:
+        return held(SLOW, f"rejections are quicker: median {told}", examined=least, needed=needed, **figures)
     says = f"too close to call whether rejections are quicker: median {told}"
-    return [Finding(SLOW, Outcome.INCONCLUSIVE, says, least, needed, figures=figures)]
+    return Finding(SLOW, Outcome.SKIPPED, says, least, needed, figures=figures)
+
+
+def _alone(scene: RateLimitContext, rows: Ints) -> Flags:
+    """Return which rows were under way with no other of the history: the others may have waited for each other."""
+    sent, done = (scene.history.numbers(name).astype(np.int64) for name in ("sent_ns", "done_ns"))
+    went = sent != NEVER_NS
+    begins, ends = np.sort(sent[went]), np.sort(done[went])
+    begun = np.searchsorted(begins, done[rows], side="right")
+    return np.asarray(begun - np.searchsorted(ends, sent[rows]) == 1, dtype=np.bool_)
 
 
 def _median_bounds(ordered: Ints) -> tuple[int, int]:
