@@ -23,7 +23,7 @@ from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
 from proofload.judge.overload import (
     Books,
-    Labels,
+    ReadingLabels,
     judge_balances,
     judge_idle_cpu,
     judge_memory,
@@ -144,7 +144,7 @@ async def _burst(run: CaseContext, step: str, accounts: Sequence[Account], reads
 @files.judge
 def judge_files(evidence: Evidence, found: FileGauges) -> list[Finding]:
     """TC-RES-002: connections and files are closed again, and many at once wait for theirs instead of failing."""
-    rounds = [Labels(*pair) for pair in pairwise(_LABELS)]
+    rounds = [ReadingLabels(*pair) for pair in pairwise(_LABELS)]
     findings = judge_open_files(evidence.ledgers, rounds, found.gauge, _made(evidence, found.metrics))
     return delivered(evidence, [*findings, _exhausted(evidence)])
 
@@ -246,11 +246,11 @@ def judge_pressure(evidence: Evidence, found: Gauges) -> list[Finding]:
     sources = _sources(evidence.target, found.metrics)
     ledgers = evidence.ledgers
     findings = [
-        *judge_memory(ledgers, Labels("round 1 ended", "round 2 ended"), found.memory, sources),
+        *judge_memory(ledgers, ReadingLabels("round 1 ended", "round 2 ended"), found.memory, sources),
         *judge_idle_cpu(
             ledgers,
-            Labels("calm begun", "calm ended"),
-            Labels("round 2 begun", "round 2 ended"),
+            ReadingLabels("calm begun", "calm ended"),
+            ReadingLabels("round 2 begun", "round 2 ended"),
             found.cpu,
             sources,
         ),

@@ -4,14 +4,14 @@ from proofload.judge.overload.capacity import Capacity, Step, find_capacity, ste
 from proofload.judge.overload.hanging import Company, judge_company, judge_giving_up
 from proofload.judge.overload.judge import Phases, judge_connections, judge_overload
 from proofload.judge.overload.order_consistency import Books, judge_balances, judge_books
-from proofload.judge.overload.resources import Labels, judge_idle_cpu, judge_memory, judge_open_files
+from proofload.judge.overload.resources import ReadingLabels, judge_idle_cpu, judge_memory, judge_open_files
 
 __all__ = [
     "Books",
     "Capacity",
     "Company",
-    "Labels",
     "Phases",
+    "ReadingLabels",
     "Step",
     "find_capacity",
     "judge_balances",

@@ -19,7 +19,7 @@ _MOST_IDLE_CPU = 0.35
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
+class ReadingLabels:
     """The labels of the readings that are compared."""
 
     first: str
@@ -32,7 +32,9 @@ def gauge(reading: Reading, name: str) -> float | None:
     return sum(values) if values else None
 
 
-def judge_open_files(ledgers: Ledgers, rounds: Sequence[Labels], name: str, made: dict[str, int]) -> list[Finding]:
+def judge_open_files(
+    ledgers: Ledgers, rounds: Sequence[ReadingLabels], name: str, made: dict[str, int]
+) -> list[Finding]:
     """Return, for each source of `made` (requests that reached it in each round), whether it closed what it opened.
 
     The round with the least growth decides: a pool fills up once, a leak goes on in every round.
@@ -53,7 +55,7 @@ def judge_open_files(ledgers: Ledgers, rounds: Sequence[Labels], name: str, made
     return findings
 
 
-def judge_memory(ledgers: Ledgers, labels: Labels, name: str, sources: list[str]) -> list[Finding]:
+def judge_memory(ledgers: Ledgers, labels: ReadingLabels, name: str, sources: list[str]) -> list[Finding]:
     """Return whether a second round of the same pressure takes more memory than the first has left."""
     findings = []
     for source in sources:
@@ -71,7 +73,9 @@ def judge_memory(ledgers: Ledgers, labels: Labels, name: str, sources: list[str]
     return findings
 
 
-def judge_idle_cpu(ledgers: Ledgers, before: Labels, after: Labels, name: str, sources: list[str]) -> list[Finding]:
+def judge_idle_cpu(
+    ledgers: Ledgers, before: ReadingLabels, after: ReadingLabels, name: str, sources: list[str]
+) -> list[Finding]:
     """Return whether each source, left alone after the pressure, is as idle as it was left alone before it."""
     findings = []
     for source in sources:
@@ -89,13 +93,13 @@ def judge_idle_cpu(ledgers: Ledgers, before: Labels, after: Labels, name: str, s
     return findings
 
 
-def _pair(ledgers: Ledgers, labels: Labels, source: str, name: str) -> tuple[float | None, float | None]:
+def _pair(ledgers: Ledgers, labels: ReadingLabels, source: str, name: str) -> tuple[float | None, float | None]:
     readings = [ledgers.reading(label, source) for label in (labels.first, labels.last)]
     first, last = (None if one is None else gauge(one, name) for one in readings)
     return first, last
 
 
-def _busy(ledgers: Ledgers, labels: Labels, source: str, name: str) -> float | None:
+def _busy(ledgers: Ledgers, labels: ReadingLabels, source: str, name: str) -> float | None:
     first, last = (ledgers.reading(label, source) for label in (labels.first, labels.last))
     used = _pair(ledgers, labels, source, name)
     if first is None or last is None or used[0] is None or used[1] is None:
