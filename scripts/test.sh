@@ -12,6 +12,9 @@ part() {
   "$PYTHON" -m pytest -p tests.plugins.rerun --flaky "$FLAKY" --part "$@"
 }
 
+# Where the environment forbids bytecode, each worker would compile every test anew, and each command all of src.
+unset PYTHONDONTWRITEBYTECODE
+
 mkdir -p build
 : >"$FLAKY"
 
