@@ -18,7 +18,7 @@ unset PYTHONDONTWRITEBYTECODE
 mkdir -p build
 : >"$FLAKY"
 
-part beside -n 3 --dist loadfile --no-loadscope-reorder "$@"
+part beside -p tests.plugins.longest_first -n 3 --dist loadfile --no-loadscope-reorder "$@"
 beside=$?
 # 1 is a failure, and the rest is still worth knowing; above it, bar 5, pytest was interrupted or could not run.
 ((beside <= 1 || beside == NOTHING_CHOSEN)) || exit "$beside"
