@@ -28,8 +28,7 @@ demo: $(VENV)/.demo.stamp ## Prove the reference system's controls (ARGS="TC-RL-
 	@$(BIN)/proofload demo $(ARGS)
 
 test: $(VENV)/.demo.stamp $(VENV)/.dev.stamp debian-packages ## Install what the tests need and run them all
-	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not alone" $(ARGS) # the long ones, of e2e, first
-	@$(BIN)/pytest -m alone $(ARGS) || [ $$? -eq 5 ] # 5: ARGS chose none of those that run alone
+	@PYTHON=$(BIN)/python scripts/test.sh $(ARGS)
 
 docs: $(VENV)/.demo.stamp $(VENV)/.docs.stamp ## Build the documentation into site/, every broken link an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -10,6 +11,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.e2e.forking import Forking
 
 COMMAND = (sys.executable, "-m", "proofload")
 _ATTEMPTS = 3
@@ -40,17 +43,27 @@ def environ() -> dict[str, str]:
 
 
 def proofload(*arguments: str | Path, cwd: Path, timeout_s: float = 120) -> Result:
-    done = subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        cwd=cwd,
-        env=environ(),
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        stdin=subprocess.DEVNULL,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Result(done.returncode, done.stdout, done.stderr)
+    words = [str(one) for one in arguments]
+    if os.environ.get("PROOFLOAD_TESTS_FORK") == "0":
+        done = subprocess.run(
+            [*COMMAND, *words],
+            cwd=cwd,
+            env=environ(),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            stdin=subprocess.DEVNULL,
+        )
+        status, out, err = done.returncode, done.stdout, done.stderr
+    else:
+        status, out, err = _forking().run(words, cwd, environ(), timeout_s)
+    assert "Traceback" not in err, err
+    return Result(status, out, err)
+
+
+@functools.cache
+def _forking() -> Forking:
+    return Forking()
 
 
 def decided(*arguments: str | Path, cwd: Path, of: Collection[str] = (), timeout_s: float = 120) -> Result:

@@ -14,7 +14,7 @@ from proofload.drive.engine import Engine
 from proofload.drive.http.endpoint import Endpoint
 from proofload.plan.workload import ConstantRate
 
-_TURN_NS = 50_000
+_TURN_NS = 250_000
 """What a turn of the loop takes: whoever waits awake must see time go by."""
 _HOUR_S = 3_600
 

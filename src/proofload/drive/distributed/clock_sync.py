@@ -80,7 +80,10 @@ class Shipping:
         self._noted = 0
 
     def parts(self, *, notes: bool = False) -> Iterator[tuple[str, Any, bytes]]:
-        """Yield new rows, rows that have ended since, and with `notes` what belongs beside them."""
+        """Yield new rows, rows that have ended since, and with `notes` what belongs beside them.
+
+        To be read where rows are written: elsewhere, a row may be numbered and not yet written.
+        """
         made = self._rows.made
         again = self._open
         self._open = []
@@ -111,7 +114,12 @@ class Shipping:
         return np.fromfile(path, dtype=DTYPE, count=until - first, offset=first % CHUNK_ROWS * ROW_BYTES)
 
     def _read(self, rows: Sequence[int]) -> np.ndarray[Any, np.dtype[Any]]:
-        return np.concatenate([self._span(row, row + 1) for row in rows])
+        numbers = np.asarray(rows, dtype=np.int64)
+        parts = []
+        for index in np.unique(numbers // CHUNK_ROWS):
+            chunk = np.memmap(self._folder / f"rows-{index:06d}.bin", dtype=DTYPE, mode="r")
+            parts.append(chunk[numbers[numbers // CHUNK_ROWS == index] % CHUNK_ROWS])
+        return np.concatenate(parts)
 
 
 class Shipment:

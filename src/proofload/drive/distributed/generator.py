@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
@@ -61,6 +61,8 @@ class _Generator:
         self._clock = SystemClock()
         self._sending = threading.Lock()
         self._shipping: Shipping | None = None
+        self._underway: asyncio.Future[None] | None = None
+        """Parts that a thread is sending: nothing may overtake them."""
 
     async def run(self) -> None:
         order = self._order
@@ -84,7 +86,7 @@ class _Generator:
             teller.cancel()
             await asyncio.gather(teller, return_exceptions=True)
             side = self._engine.rows.side()
-            self._ship(notes=True)
+            await self._ship_the_rest()
             self._send("done", self._engine.account(), self._engine.standing(), side)
         except ProofloadError as error:
             self._send("refused", type(error), getattr(error, "problems", str(error)))
@@ -104,10 +106,24 @@ class _Generator:
         with self._sending:
             self._pipe.send(message)
 
-    def _ship(self, *, notes: bool = False) -> None:
-        if self._shipping is not None:
-            for part in self._shipping.parts(notes=notes):
-                self._send("rows", *part)
+    async def _ship(self, shipping: Shipping) -> None:
+        # Rows are read here, on the loop that writes them: a thread would meet rows that are numbered and not yet
+        # written, or half ended. They are sent from a thread: a slow way to the parent must not make an arrival late.
+        parts = list(shipping.parts())
+        self._underway = asyncio.ensure_future(asyncio.to_thread(self._send_rows, parts))
+        await asyncio.shield(self._underway)
+
+    async def _ship_the_rest(self) -> None:
+        if self._shipping is None:
+            return
+        if self._underway is not None:
+            # What it sends is older, and would overwrite what follows.
+            await asyncio.gather(self._underway, return_exceptions=True)
+        self._send_rows(self._shipping.parts(notes=True))
+
+    def _send_rows(self, parts: Iterable[tuple[str, Any, bytes]]) -> None:
+        for part in parts:
+            self._send("rows", *part)
 
     async def _at_barrier(self, name: str, opened: int) -> int:
         if self._stopped:
@@ -122,8 +138,7 @@ class _Generator:
             await asyncio.sleep(_TELL_EVERY_S)
             self._send("standing", self._engine.standing())
             if self._shipping is not None:
-                # In a thread: a slow way to the parent must not make an arrival late.
-                await asyncio.to_thread(self._ship)
+                await self._ship(self._shipping)
 
     def _hear(self) -> None:
         try:
