@@ -96,10 +96,10 @@ def _ratios():
 
 
 HONEST = {
-    "503 without a code for both": Kind(traits={"dead_answer": (503, b"down")}, declared=ALIKE),
+    "503 without a code for both": Kind(traits={"dead_answer": (503, b"down")}, declared=ALIKE, body=b"down"),
     "503 SVC_001 for both": Kind(traits={"dead_answer": (503, SVC)}, declared={"code_when_open": "SVC_001"}, body=SVC),
     "502 for both": Kind(
-        traits={"dead_answer": (502, b"bad gateway"), "open_status": 502},
+        traits={"dead_answer": (502, b"{}"), "open_status": 502},
         declared={"code_when_open": None, "status_when_open": 502},
     ),
     "502, then 503 without a code": Kind(traits={"dead_answer": (502, b"bad gateway")}, declared=ALIKE),

@@ -30,8 +30,8 @@ def earliest_by_ratio(
     good_sent, good_done = calls.sent_ns[good], np.sort(calls.done_ns[good])
     every = (calls.done_ns >= closed.since_lo) & ~calls.of(CallKind.REJECTED)
     all_sent, all_done = calls.sent_ns[every], np.sort(calls.done_ns[every])
-    # A window may have begun just before any call: exactly so long ago, or when the last window had passed.
-    starts = np.unique(np.append(ended, np.append(all_done, closed.since_lo)))
+    # A window may have begun before or after any call: exactly so long ago, or when the last window had passed.
+    starts = np.unique(np.concatenate([all_sent, all_done + 1, [closed.since_lo]]))
     for at in np.unique(np.clip(np.append(begun, np.append(ended, to_ns)), from_ns, to_ns)).tolist():
         since = starts[starts <= at]
         if policy.ratio_window is not None:

@@ -164,8 +164,8 @@ class Circuit:
         """Return why one failure too few may be right: the circuit may have answered the last one itself."""
         policy = self.policy
         return (
-            f"row {self.calls.row[place]} was rejected after {policy.failures - 1} failures, {policy.failures} open the "
-            "circuit: too early, unless that call reached the service and its failure was answered by the circuit; "
+            f"row {self.calls.row[place]} was rejected after {policy.failures - 1} failures, {policy.failures} open "
+            "it: too early, unless that call reached the service and its failure was answered by the circuit; "
             f"declare tripping_call, or services.{policy.service}.metrics, so that calls that reached it are counted"
         )
 

@@ -227,6 +227,11 @@ def test_a_share_of_failures_has_several_honest_readings(said):
     assert outcome(found, "cb.opens_early") is PASS
 
 
+def test_a_tripping_call_that_is_not_hidden_is_one_failure_too_few():
+    said = [200] * 5 + [502] * 4 + [503] * 9
+    assert rules(judged(history(*said), **RATIO, tripping_call="service")) == {"cb.opens_early"}
+
+
 def test_a_share_that_is_not_reached_and_one_long_passed():
     early = judged(history(*[200] * 9, 502, 502, *[503] * 9), **RATIO)
     assert rules(early) == {"cb.opens_early"}
@@ -237,6 +242,12 @@ def test_a_share_that_is_not_reached_and_one_long_passed():
     assert rules(late) == {"cb.opens_late"}
     never = judged(history(*[200] * 5, *[502] * 40), **RATIO)
     assert rules(never) == {"cb.never_opens"}
+
+
+def test_just_the_share_for_ever_opens_one_breaker_and_not_another():
+    assert rules(judged(history(*[200, 502] * 15), **RATIO)) == set()
+    assert rules(judged(history(*[200, 502] * 5, *[503] * 9), **RATIO)) == set()
+    assert rules(judged(history(*[200, 502, 502] * 15), **RATIO)) == {"cb.never_opens"}
 
 
 def test_a_share_of_the_latest_calls():
@@ -278,6 +289,11 @@ def test_who_answers_the_tripping_call(declared, visible, early, late):
     for rule, expected in (("cb.opens_early", early), ("cb.opens_late", late)):
         if expected is not None:
             assert outcome(found, rule) is expected, rule
+
+
+def test_a_failure_that_the_circuit_should_have_answered_itself():
+    assert rules(judged(history(200, 200, *[502] * 5), tripping_call="circuit")) == {"cb.opens_late"}
+    assert rules(judged(history(200, 200, *[502] * 5), tripping_call="service")) == set()
 
 
 @pytest.mark.parametrize(
