@@ -245,7 +245,7 @@ def test_a_share_that_is_not_reached_and_one_long_passed():
 
 
 def test_just_the_share_for_ever_opens_one_breaker_and_not_another():
-    assert rules(judged(history(*[200, 502] * 15), **RATIO)) == set()
+    assert rules(judged(history(*[200, 502] * 40), **RATIO)) == set()
     assert rules(judged(history(*[200, 502] * 5, *[503] * 9), **RATIO)) == set()
     assert rules(judged(history(*[200, 502, 502] * 15), **RATIO)) == {"cb.never_opens"}
 
