@@ -1,6 +1,6 @@
 """Judges a circuit breaker from outside: replays calls on the automaton with bounds; never without a proven fault."""
 
-from proofload.judge.breaker.calls import BackendHits, CallKind, Calls, CircuitContext
+from proofload.judge.breaker.calls import BackendHits, CallKind, Calls, CircuitContext, calls_of
 from proofload.judge.breaker.judge import (
     OPENING,
     RECOVERY,
@@ -10,7 +10,7 @@ from proofload.judge.breaker.judge import (
     judge_isolation,
     judge_never_trips,
 )
-from proofload.judge.breaker.settle import calls_of
+from proofload.judge.breaker.settle import settled_calls
 
 __all__ = [
     "OPENING",
@@ -25,4 +25,5 @@ __all__ = [
     "judge_breaker",
     "judge_isolation",
     "judge_never_trips",
+    "settled_calls",
 ]

@@ -134,7 +134,7 @@ class Calls:
         return self.of(CallKind.SUCCESS, CallKind.FAILURE, CallKind.NEUTRAL) & ~self.aside
 
 
-def read_calls(stage: CircuitContext, rows: ArrayLike) -> Calls:
+def calls_of(stage: CircuitContext, rows: ArrayLike) -> Calls:
     """Return the calls that `rows` made, each by its own answer alone; what never left us is no call."""
     chosen = np.asarray(rows, dtype=np.int64)
     history = stage.history

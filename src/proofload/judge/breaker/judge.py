@@ -13,7 +13,7 @@ from proofload.judge.breaker.calls import CallKind, Calls, CircuitContext
 from proofload.judge.breaker.phases import Replay
 from proofload.judge.breaker.replay import Circuit
 from proofload.judge.breaker.retry_after import judge_retry_after
-from proofload.judge.breaker.settle import calls_of, doubt
+from proofload.judge.breaker.settle import doubt, settled_calls
 from proofload.judge.breaker.tripping import may_hide
 from proofload.judge.models.attempts import Flags
 from proofload.judge.rate_limit.counterexample import steps
@@ -64,7 +64,7 @@ def judge_breaker(
     `expect` names the rules that must have been put to the test (see OPENING, RECOVERY, REOPENING, TRIALS): each is
     PASS or INCONCLUSIVE where it was not broken. Whatever was broken is told, expected or not.
     """
-    calls = calls_of(stage, rows)
+    calls = settled_calls(stage, rows)
     seen = Circuit(stage, calls).run()
     unclear = seen.unclear or doubt(stage, calls)
     findings = [_broken(stage, calls, breach) for breach in seen.breaches]
@@ -178,7 +178,7 @@ def judge_isolation(stage: CircuitContext, rows: ArrayLike) -> list[Finding]:
 
     `stage.policy` and `stage.spans` are the healthy service's own, so any rejection without failures is another's.
     """
-    calls = calls_of(stage, rows)
+    calls = settled_calls(stage, rows)
     seen: Replay = Circuit(stage, calls).run()
     early = [breach for breach in seen.breaches if breach.rule in (phases.EARLY, phases.NEVER_CLOSES)]
     if early:
@@ -204,7 +204,7 @@ def judge_never_trips(
     PASS needs `needed` answers (twice the failures that open it), and as many of each status that `each` names: a
     breaker may count one 4xx and not another.
     """
-    calls = calls_of(stage, rows)
+    calls = settled_calls(stage, rows)
     seen = Circuit(stage, calls).run()
     broken = [breach for breach in seen.breaches if breach.rule in (phases.EARLY, phases.NEVER_CLOSES)]
     if broken:

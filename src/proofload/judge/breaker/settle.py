@@ -8,19 +8,19 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from proofload.judge.breaker.calls import BackendHits, CallKind, Calls, CircuitContext, read_calls
+from proofload.judge.breaker.calls import BackendHits, CallKind, Calls, CircuitContext, calls_of
 from proofload.judge.breaker.tripping import counts_failures, may_hide
 from proofload.judge.models.attempts import Flags, Ints
 
 _VARYING = re.compile(rb"[0-9a-fA-F-]{8,}|\d+")
 
 
-def calls_of(stage: CircuitContext, rows: ArrayLike) -> Calls:
+def settled_calls(stage: CircuitContext, rows: ArrayLike) -> Calls:
     """Return the calls that `rows` made, by their answers, what the service counted, and their order.
 
     An answer that the circuit and a failing service give alike stays UNSURE unless the count or the order tells.
     """
-    calls = _unsettled(stage, read_calls(stage, rows))
+    calls = _unsettled(stage, calls_of(stage, rows))
     if not calls.alike.any():
         return calls
     kind, apparent = calls.kind.copy(), calls.apparent.copy()

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from proofload.core.units import format_duration
-from proofload.judge.breaker import CallKind, Calls, CircuitContext, calls_of
+from proofload.judge.breaker.calls import CallKind, Calls, CircuitContext, calls_of
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Finding
 from proofload.plan.policies import CircuitBreakerPolicy
