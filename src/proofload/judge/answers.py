@@ -50,7 +50,7 @@ _MOST_BODIES = 4_096
 
 
 @dataclass(frozen=True, slots=True)
-class Control:
+class PromisedAnswer:
     """One control's promised answer, and the operations that it may answer."""
 
     kind: AnswerKind
@@ -74,7 +74,7 @@ class Control:
 class AnswerClassifier:
     """Tells whose answer each row is, by status, code and operation, from the promises of all controls together."""
 
-    controls: tuple[Control, ...]
+    controls: tuple[PromisedAnswer, ...]
     operations: Mapping[str, Operation] = field(default_factory=dict)
 
     @classmethod
@@ -135,7 +135,7 @@ class AnswerClassifier:
     def causes_of(self, operation: str, status: int, body: bytes | None) -> int:
         """Return the set of kinds that fit one answer, as bits.
 
-        >>> limit = Control(AnswerKind.RATE_LIMITED, frozenset({503}), "SLOW_DOWN")
+        >>> limit = PromisedAnswer(AnswerKind.RATE_LIMITED, frozenset({503}), "SLOW_DOWN")
         >>> judge = AnswerClassifier((limit,))
         >>> judge.causes_of("read", 503, b'{"errors": [{"code": "SLOW_DOWN"}]}') == AnswerKind.RATE_LIMITED.bit
         True
@@ -165,23 +165,23 @@ def _bits(kinds: Iterable[AnswerKind]) -> int:
     return found
 
 
-def _controls(target: Target) -> Iterator[Control]:
+def _controls(target: Target) -> Iterator[PromisedAnswer]:
     policies, operations = target.policies, target.operations
     for limit in policies.rate_limit:
         covered = frozenset(name for name, one in operations.items() if _may_cover(limit, one.path))
-        yield Control(AnswerKind.RATE_LIMITED, frozenset({limit.status}), limit.code, covered)
+        yield PromisedAnswer(AnswerKind.RATE_LIMITED, frozenset({limit.status}), limit.code, covered)
     for circuit in policies.circuit_breaker:
         yield _circuit(circuit, frozenset(_reaching(target, circuit)))
     for lock in policies.locks:
         of_lock = frozenset({lock.operation})
-        yield Control(AnswerKind.CONTENDED, frozenset({lock.status}), lock.code, of_lock, lock.code_field)
+        yield PromisedAnswer(AnswerKind.CONTENDED, frozenset({lock.status}), lock.code, of_lock, lock.code_field)
     if policies.overload is not None:
-        yield Control(AnswerKind.OVERLOADED, frozenset(policies.overload.rejects_with))
+        yield PromisedAnswer(AnswerKind.OVERLOADED, frozenset(policies.overload.rejects_with))
 
 
-def _circuit(policy: CircuitBreakerPolicy, operations: frozenset[str] | None) -> Control:
+def _circuit(policy: CircuitBreakerPolicy, operations: frozenset[str] | None) -> PromisedAnswer:
     statuses = frozenset({policy.status_when_open})
-    return Control(AnswerKind.CIRCUIT_OPEN, statuses, policy.code_when_open, operations)
+    return PromisedAnswer(AnswerKind.CIRCUIT_OPEN, statuses, policy.code_when_open, operations)
 
 
 def _reaching(target: Target, circuit: CircuitBreakerPolicy) -> Iterator[str]:
