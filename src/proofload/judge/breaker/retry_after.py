@@ -33,8 +33,9 @@ def judge_retry_after(stage: CircuitContext, calls: Calls, seen: Replay) -> list
     rejected = np.flatnonzero(calls.of(CallKind.REJECTED) & ~calls.apparent & ~calls.alike)
     if not len(rejected):
         return [Finding(MISSING, Outcome.INCONCLUSIVE, f"no certain rejection, so no {name} was due", 0, 1)]
-    present, delta, wall = Fields(stage.history).retry(name, calls.row[rejected])
-    usable = present & ((delta != FAR_NS) | (wall != FAR_NS))
+    told = Fields(stage.history).retry(name, calls.row[rejected])
+    usable = told.present & told.read
+    delta = np.where(usable & ~told.is_wall, np.minimum(told.ns, FAR_NS), FAR_NS)
     if not usable.all():
         return [_missing(stage, calls, name, rejected, usable)]
     said = f"all {len(rejected)} rejections told when to come back"
