@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.prove.breaker.breaker_trials import SHOWN_BY, detection, honest_trial
-from tests.prove.breaker.breakers import DEFECTS, SCENARIOS
+from tests.prove.breaker.breaker_trials import SHOWN_BY, detection, fails, honest_trial
+from tests.prove.breaker.breakers import DEFECTS, SCENARIOS, SECOND
+from tests.prove.breaker.strange_breakers import BROKEN, HONEST, play, strange_trial
 from tests.prove.explained import CIRCUIT_DEFECTS, circuits
 
 from proofload.judge.verdict import Outcome
@@ -13,12 +14,14 @@ TEXT = (
     "Simulated breakers stand before a service that a fault breaks and mends: refused connections, errors, hanging. "
     "Each defect is played in the scenario that a case would use, and in a crowd of overlapping calls (no loss), where "
     "much can't be told from intervals. *Could be told*: brute force over the true instants, with every fate of "
-    "unanswered calls, finds no honest breaker that gives the answers that the client saw."
+    "unanswered calls, finds no honest breaker that gives the answers that the client saw. "
+    "Breakers of strangers answer like the dead service, hide the call that trips them, go by a share of failures in "
+    "any honest reading, or have a limiter in front; half of their worlds have the service's own count."
 )
 
 
 def honest(count):
-    """Yield (what, histories, FAIL, abstained) for each scenario."""
+    """Yield (what, histories, FAIL, abstained) for each scenario, and for each kind of breaker that strangers build."""
     share = -(-count // len(SCENARIOS))
     for scenario in SCENARIOS:
         failed = abstained = 0
@@ -27,6 +30,19 @@ def honest(count):
             failed += any(one.outcome >= Outcome.FAIL for one in found)
             abstained += any(one.outcome is Outcome.INCONCLUSIVE for one in found if one.rule == "cb.opens_early")
         yield scenario, share, failed, abstained
+    yield from strangers(-(-count // (4 * len(HONEST))))
+
+
+def strangers(share):
+    """Yield the same for breakers whose answers are ambiguous, that go by a share, or have a limiter before them."""
+    scenes = [name for name in SCENARIOS if name != "crowd"]
+    for name in HONEST:
+        failed = abstained = 0
+        for seed in range(share):
+            found = strange_trial(seed, name, scenes[seed % len(scenes)])
+            failed += any(one.outcome >= Outcome.FAIL for one in found)
+            abstained += any(one.outcome is Outcome.INCONCLUSIVE for one in found if one.rule == "cb.opens_early")
+        yield f"stranger: {name}", share, failed, abstained
 
 
 def rows(scale):
@@ -42,6 +58,17 @@ def rows(scale):
                 "could be told": could,
                 "found": found,
             }
+    for name, kind in BROKEN.items():
+        scenario = "recover" if "ratio" in name else "trip"
+        found = sum(bool(fails(play(kind, seed, scenario, 5 * SECOND, loss=0))) for seed in range(scale))
+        yield {
+            "defect": f"stranger: {name}",
+            "scenario": scenario,
+            "calls": "",
+            "worlds": scale,
+            "could be told": scale,
+            "found": found,
+        }
 
 
 SMALL = (

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proofload.core.clock import Anchor
+from proofload.judge.answers import AnswerClassifier
 from proofload.plan.target import Target
 from proofload.record.delivery import Delivery
 from proofload.record.fault_edge import FaultEdge
@@ -32,3 +33,8 @@ class Evidence:
     """Why driving ended before its end; such a case is never PASS."""
     others: Mapping[str, Evidence] = field(default_factory=dict)
     """Evidence of the cases that had to pass first: what they left behind is where this one began."""
+
+    @property
+    def answers(self) -> AnswerClassifier:
+        """Return the classifier of answers that knows every control of the target."""
+        return AnswerClassifier.of(self.target)

@@ -127,6 +127,11 @@ class CircuitBreakerPolicy(Declared):
     """The span over which `ratio` is counted."""
     minimum_calls: int = Field(default=1, ge=1)
     """Calls in the window below which the ratio is not looked at."""
+    ratio_calls: int | None = Field(default=None, ge=1)
+    """The number of latest calls over which `ratio` is counted, for a breaker that counts calls and not time."""
+    tripping_call: Literal["service", "circuit"] | None = None
+    """Who answers the call whose failure opens the circuit: the service, or already the circuit, as pybreaker does.
+    Null accepts either, and then one failure too few can be told only by the service's own count."""
     open_for: DurationNs = 60 * NS_PER_SECOND
     """How long the circuit stays open before it tries again."""
     half_open_trials: int = Field(default=1, ge=1)
@@ -171,6 +176,8 @@ class LockPolicy(Declared):
     """The status of a rejection."""
     code: str | None = "LOCK_CONTENTION"
     """The stable error code in its JSON body; null where none is promised."""
+    code_field: str | None = None
+    """Where the body tells the code: names joined by dots, such as `errors.0.code`; null looks for it anywhere."""
     expires_after: DurationNs = 5 * NS_PER_SECOND
     """When the lock of a dead holder is free again."""
     holds_at_least: DurationNs | None = None
@@ -182,7 +189,9 @@ class LockPolicy(Declared):
     balance: str | None = None
     """The operation that reads the user's balance."""
     balance_field: str = "balance"
-    """Where the balance stands in JSON answers: names joined by dots, in the currency's smallest unit."""
+    """Where the balance is in JSON answers: names joined by dots. A number, or a text such as "997.00"."""
+    balance_decimals: int = Field(default=0, ge=0, le=18)
+    """Digits after the point of the balances that answers tell: with 2, 997.00 is 99,700 of the smallest unit."""
     metrics: LockMetrics | None = None
     """The counters of this lock; null where it has none."""
 

@@ -29,8 +29,10 @@ SHOWN_BY = {
 """The scenario that a case would play to find the defect; the others show it with `trip`."""
 
 
-def judged(world, open_ns, expect=(*OPENING, *RECOVERY)):
-    policy = CircuitBreakerPolicy(service="orders", operation="buy", open_for=f"{open_ns}ns")
+def judged(world, open_ns, expect=(*OPENING, *RECOVERY), tripping_call="service"):
+    policy = CircuitBreakerPolicy(
+        service="orders", operation="buy", open_for=f"{open_ns}ns", tripping_call=tripping_call
+    )
     hits = (BackendHits(0, 1 << 60, world.hits, world.hits),)
     stage = CircuitContext(policy, world.history, world.spans, hits, trial_ns=TRIAL_NS)
     return judge_breaker(stage, np.arange(len(world.history)), expect=expect)
@@ -51,7 +53,7 @@ def honest_trial(seed, scenario):
         loss=dice.choice([0, 0.005, 0.05]),
         mean_ns=dice.choice([MS // 2, 3 * MS, 15 * MS]),
     )
-    return judged(world, open_ns)
+    return judged(world, open_ns, tripping_call=dice.choice([None, "service"]))
 
 
 def tellable(name, world, open_ns):

@@ -17,6 +17,12 @@ SECOND = 1_000_000_000
 class HonestBreaker:
     failures, successes, trials = 5, 3, 1
     open_status, fast, counts_4xx, counts_contention, counts_timeouts = 503, True, False, False, True
+    dead_answer = None
+    """(status, body) of every failed call, where the gateway answers them all alike."""
+    hides_trip = False
+    """A call whose failure opens the circuit is answered like those that it rejects."""
+    front = None
+    """(limit, window) of a limiter of fixed windows in front of the circuit."""
 
     def __init__(self, open_ns):
         self.open_ns = open_ns
@@ -288,7 +294,7 @@ def simulate(seed, breaker, name, open_ns, *, loss=0.005, mean_ns=MS, patience_n
     dice = stream(seed, "breaker world", name)
     play = scenario(seed, name, open_ns)
     rows, truth, hits = [], [], 0
-    flying = []
+    flying, row_of, admitted = [], {}, {}
 
     def delay():
         base = dice.expovariate(1 / mean_ns)
@@ -297,7 +303,12 @@ def simulate(seed, breaker, name, open_ns, *, loss=0.005, mean_ns=MS, patience_n
     def report(until):
         for leave in sorted(one for one in flying if one[0] <= until):
             flying.remove(leave)
+            before = breaker.generation
             breaker.leave(*leave)
+            if breaker.hides_trip and breaker.state == "open" and breaker.generation != before:
+                known = rows[row_of[leave]]
+                if known[2] is Ending.ANSWERED:
+                    rows[row_of[leave]] = (*known[:4], breaker.open_status, CODES["rejected"])
 
     waiting = [(at + delay(), number, at) for number, (at, _) in enumerate(play.sends) if at is not None]
     heapq.heapify(waiting)
@@ -308,8 +319,13 @@ def simulate(seed, breaker, name, open_ns, *, loss=0.005, mean_ns=MS, patience_n
         done = sent + 800 * MS
         if lucky >= loss / 2:
             report(there)
-            pass_ = breaker.enter(there, worker)
-            if pass_ is None:
+            window = there // breaker.front[1] if breaker.front else 0
+            admitted[window] = admitted.get(window, 0) + 1
+            limited = breaker.front is not None and admitted[window] > breaker.front[0]
+            pass_ = None if limited else breaker.enter(there, worker)
+            if limited:
+                end, status, raw, body = there + 50_000, 429, "neither", b'{"code":"SLOW_DOWN"}'
+            elif pass_ is None:
                 end = there + (50_000 if breaker.fast else 450 * MS)
                 status, raw = breaker.open_status, "rejected"
                 body = CODES["rejected"] if status == 503 else b"{}"
@@ -324,8 +340,12 @@ def simulate(seed, breaker, name, open_ns, *, loss=0.005, mean_ns=MS, patience_n
                 outcome = outcome if how not in counts else "failure" if counts[how] else "neither"
                 hits += how != "refuse"
                 body = CODES["contention"] if status == 503 else b"{}"
+                if raw == "failure" and breaker.dead_answer is not None:
+                    status, body = breaker.dead_answer
                 flying.append((end, pass_, outcome, worker))
-            truth.append((there, len(rows), pass_ is not None, end, raw))
+                row_of[flying[-1]] = len(rows)
+            if not limited:
+                truth.append((there, len(rows), pass_ is not None, end, raw))
             done = end + delay()
         if lucky < loss:
             done = max(done, sent + 800 * MS)
@@ -334,6 +354,7 @@ def simulate(seed, breaker, name, open_ns, *, loss=0.005, mean_ns=MS, patience_n
             rows.append((sent, done, Ending.ANSWERED, Fault.NONE, status, body))
         if number + 1 < len(play.sends) and play.sends[number + 1][0] is None:
             heapq.heappush(waiting, (done + 10_000 + delay(), number + 1, done + 10_000))
+    report(1 << 62)
     order = sorted(range(len(rows)), key=lambda place: rows[place][0])
     place_of = {old: new for new, old in enumerate(order)}
     truth = [(at, place_of[row], *rest) for at, row, *rest in truth]

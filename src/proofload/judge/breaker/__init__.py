@@ -10,6 +10,7 @@ from proofload.judge.breaker.judge import (
     judge_isolation,
     judge_never_trips,
 )
+from proofload.judge.breaker.settle import settled_calls
 
 __all__ = [
     "OPENING",
@@ -24,4 +25,5 @@ __all__ = [
     "judge_breaker",
     "judge_isolation",
     "judge_never_trips",
+    "settled_calls",
 ]

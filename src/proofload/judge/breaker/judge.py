@@ -8,47 +8,52 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from proofload.core.units import format_duration
-from proofload.judge.breaker import replay
-from proofload.judge.breaker.calls import CallKind, Calls, CircuitContext, calls_of
-from proofload.judge.breaker.replay import Circuit, Replay
+from proofload.judge.breaker import phases
+from proofload.judge.breaker.calls import CallKind, Calls, CircuitContext
+from proofload.judge.breaker.phases import Replay
+from proofload.judge.breaker.replay import Circuit
+from proofload.judge.breaker.retry_after import judge_retry_after
+from proofload.judge.breaker.settle import doubt, settled_calls
+from proofload.judge.breaker.tripping import may_hide
+from proofload.judge.models.attempts import Flags
 from proofload.judge.rate_limit.counterexample import steps
 from proofload.judge.verdict import Finding, Outcome, held
 
 SLOW, BACKEND, ISOLATED = "cb.slow_rejection", "cb.rejected_reached_backend", "cb.not_isolated"
 
 _LOOK = {
-    replay.LATE: "the comparison with the threshold, and whether the count is shared by all workers",
-    replay.NEVER_OPENS: "whether this kind of failure (timeout, refused connection, 5xx) is recorded at all",
-    replay.EARLY: "the comparison with the threshold, what starts the count again, and whether 4xx or contention count",
-    replay.REACHED: "whether the state is checked before each call, and shared by all workers",
-    replay.STATUS: "how the open circuit's error is turned into an answer",
-    replay.NO_TRIAL: "the timer of the open state: whether it fires, and whether rejections set it anew",
-    replay.FLOOD: "whether half-open counts its trials in one atomic step",
-    replay.CLOSES_EARLY: "how many successes close the circuit, and whether that count starts at 0 in each half-open",
-    replay.NO_PERIOD: "what a failed trial sets: a full open period from then",
-    replay.NEVER_CLOSES: "whether successes of trials are counted, and the count of failures starts at 0 after closing",
+    phases.LATE: "the comparison with the threshold, and whether the count is shared by all workers",
+    phases.NEVER_OPENS: "whether this kind of failure (timeout, refused connection, 5xx) is recorded at all",
+    phases.EARLY: "the comparison with the threshold, what starts the count again, and whether 4xx or contention count",
+    phases.REACHED: "whether the state is checked before each call, and shared by all workers",
+    phases.STATUS: "how the open circuit's error is turned into an answer",
+    phases.NO_TRIAL: "the timer of the open state: whether it fires, and whether rejections set it anew",
+    phases.FLOOD: "whether half-open counts its trials in one atomic step",
+    phases.CLOSES_EARLY: "how many successes close the circuit, and whether that count starts at 0 in each half-open",
+    phases.NO_PERIOD: "what a failed trial sets: a full open period from then",
+    phases.NEVER_CLOSES: "whether successes of trials are counted, and the count of failures starts at 0 after closing",
     SLOW: "whether the state is checked before the connection is made",
     BACKEND: "whether the rejection stops the call, or only its answer",
     ISOLATED: "the breaker's key: it must hold the service's name",
 }
 
 _HELD = {
-    replay.LATE: "the circuit opened no later than promised",
-    replay.EARLY: "the circuit opened no earlier than promised",
-    replay.REACHED: "nothing was let through while the circuit was open",
-    replay.NO_TRIAL: "a trial was let through once the circuit had been open for its time",
-    replay.FLOOD: "half-open let no more than the promised trials through",
-    replay.NO_PERIOD: "a failed trial opened the circuit for a full period",
-    replay.NEVER_CLOSES: "the circuit closed after its successes",
+    phases.LATE: "the circuit opened no later than promised",
+    phases.EARLY: "the circuit opened no earlier than promised",
+    phases.REACHED: "nothing was let through while the circuit was open",
+    phases.NO_TRIAL: "a trial was let through once the circuit had been open for its time",
+    phases.FLOOD: "half-open let no more than the promised trials through",
+    phases.NO_PERIOD: "a failed trial opened the circuit for a full period",
+    phases.NEVER_CLOSES: "the circuit closed after its successes",
 }
 
-_SAME = {replay.NEVER_OPENS: replay.LATE, replay.STATUS: replay.REACHED, replay.CLOSES_EARLY: replay.NO_PERIOD}
+_SAME = {phases.NEVER_OPENS: phases.LATE, phases.STATUS: phases.REACHED, phases.CLOSES_EARLY: phases.NO_PERIOD}
 """Rules that are broken in the place of another: when one is, the other is not said to hold."""
 
-OPENING = (replay.LATE, replay.EARLY, replay.REACHED)
-RECOVERY = (replay.NO_TRIAL, replay.NEVER_CLOSES)
-REOPENING = (replay.NO_PERIOD,)
-TRIALS = (replay.FLOOD,)
+OPENING = (phases.LATE, phases.EARLY, phases.REACHED)
+RECOVERY = (phases.NO_TRIAL, phases.NEVER_CLOSES)
+REOPENING = (phases.NO_PERIOD,)
+TRIALS = (phases.FLOOD,)
 
 
 def judge_breaker(
@@ -59,26 +64,36 @@ def judge_breaker(
     `expect` names the rules that must have been put to the test (see OPENING, RECOVERY, REOPENING, TRIALS): each is
     PASS or INCONCLUSIVE where it was not broken. Whatever was broken is told, expected or not.
     """
-    calls = calls_of(stage, rows)
+    calls = settled_calls(stage, rows)
     seen = Circuit(stage, calls).run()
+    unclear = seen.unclear or doubt(stage, calls)
     findings = [_broken(stage, calls, breach) for breach in seen.breaches]
     broken = {breach.rule for breach in seen.breaches}
     broken |= {_SAME[rule] for rule in broken if rule in _SAME}
     missing = _not_proven(stage)
     if missing:
         # What rests on a fault can't be told without it; a circuit that opened with no failures needs none.
-        findings = [one for one in findings if one.rule in (replay.EARLY, replay.NEVER_CLOSES)]
-        broken &= {replay.EARLY, replay.NEVER_CLOSES}
+        findings = [one for one in findings if one.rule in (phases.EARLY, phases.NEVER_CLOSES)]
+        broken &= {phases.EARLY, phases.NEVER_CLOSES}
     for rule in expect:
         if rule in broken:
             continue
         if missing:
             findings.append(Finding(rule, Outcome.INCONCLUSIVE, missing))
-        elif seen.tested[rule] == 0 and seen.unclear:
-            findings.append(Finding(rule, Outcome.INCONCLUSIVE, seen.unclear))
+        elif undecided := next((seen.undecided[one] for one in _aliases(rule) if one in seen.undecided), ""):
+            findings.append(Finding(rule, Outcome.INCONCLUSIVE, undecided))
+        elif seen.tested[rule] == 0 and unclear:
+            findings.append(Finding(rule, Outcome.INCONCLUSIVE, unclear))
         else:
             findings.append(held(rule, _HELD[rule], examined=seen.tested[rule], openings=len(seen.openings)))
-    return [*findings, *_speed(stage, calls, required=bool(set(OPENING) & set(expect))), *_hits(stage, calls)]
+    opening = bool(set(OPENING) & set(expect))
+    findings += [*_speed(stage, calls, required=opening), *_hits(stage, calls)]
+    return [*findings, *judge_retry_after(stage, calls, seen)] if opening and not missing else findings
+
+
+def _aliases(rule: str) -> list[str]:
+    """Return a rule and those that are broken in its place."""
+    return [rule, *(one for one, other in _SAME.items() if other == rule)]
 
 
 def _not_proven(stage: CircuitContext) -> str:
@@ -89,7 +104,7 @@ def _not_proven(stage: CircuitContext) -> str:
     return ""
 
 
-def _broken(stage: CircuitContext, calls: Calls, breach: replay.Breach) -> Finding:
+def _broken(stage: CircuitContext, calls: Calls, breach: phases.Breach) -> Finding:
     rows = tuple(int(calls.row[place]) for place in breach.places)
     shown = steps(stage.history, rows, breach.notes)
     return Finding(breach.rule, Outcome.FAIL, breach.says, len(calls), 1, rows, shown, _LOOK[breach.rule])
@@ -97,11 +112,12 @@ def _broken(stage: CircuitContext, calls: Calls, breach: replay.Breach) -> Findi
 
 def _speed(stage: CircuitContext, calls: Calls, *, required: bool) -> list[Finding]:
     """Return whether rejections were quick: half of them within the promised time, for a network may hold up a few."""
-    rejected = calls.of(CallKind.REJECTED)
+    rejected = calls.of(CallKind.REJECTED) & ~calls.apparent
     took = np.sort(calls.took_ns[rejected])
     bound = stage.policy.fail_fast_within
     if not len(took):
-        return [Finding(SLOW, Outcome.INCONCLUSIVE, "no rejection to time", 0, 1)] if required else []
+        says = doubt(stage, calls) or "no rejection to time"
+        return [Finding(SLOW, Outcome.INCONCLUSIVE, says, 0, 1)] if required else []
     median = int(took[len(took) // 2])
     told = (
         f"half of {len(took)} rejections took more than {format_duration(median)}, {format_duration(bound)} is promised"
@@ -117,21 +133,44 @@ def _speed(stage: CircuitContext, calls: Calls, *, required: bool) -> list[Findi
 
 
 def _hits(stage: CircuitContext, calls: Calls) -> list[Finding]:
-    """Return whether the service itself saw no more calls than can have been let through."""
+    """Return whether the service itself received calls that the circuit rejected.
+
+    Certain where all calls of an interval were rejected. Where some were let through, a gateway may have retried those.
+    """
     examined = 0
+    more = ""
+    rejected = calls.of(CallKind.REJECTED) & ~calls.apparent
+    first = np.flatnonzero(calls.of(CallKind.REJECTED))[:1]
     for count in stage.hits:
         meanwhile = (calls.done_ns >= count.from_ns) & (calls.sent_ns <= count.to_ns)
-        rejected = int(np.count_nonzero(meanwhile & calls.of(CallKind.REJECTED)))
-        could = int(np.count_nonzero(meanwhile)) - rejected
-        examined += rejected
-        if count.at_least > could and rejected:
-            says = f"the service received {count.at_least} calls while only {could} can have been let through"
-            rows = tuple(int(row) for row in calls.row[meanwhile & calls.of(CallKind.REJECTED)][:1])
-            shown = (*steps(stage.history, rows), f"{could} were not rejected, the service counted {count.at_least}")
-            return [Finding(BACKEND, Outcome.FAIL, says, rejected, 1, rows, shown, _LOOK[BACKEND])]
+        blocked = meanwhile & rejected
+        could = int(np.count_nonzero(meanwhile & ~rejected))
+        if may_hide(stage) and np.any(meanwhile[first] | np.any(blocked & calls.excused & _after_period(stage, calls))):
+            could += 1
+        examined += int(np.count_nonzero(blocked)) if count.at_most <= could else 0
+        if count.at_least <= could or not blocked.any():
+            continue
+        says = f"the service received {count.at_least} calls while only {could} can have been let through"
+        if could:
+            more = (
+                f"{says}: calls that were rejected, or retries of the gateway; read the count while the circuit is open"
+            )
+            continue
+        rows = tuple(int(row) for row in calls.row[blocked][:1])
+        shown = (*steps(stage.history, rows), f"all were rejected, and the service counted {count.at_least}")
+        return [Finding(BACKEND, Outcome.FAIL, says, int(blocked.sum()), 1, rows, shown, _LOOK[BACKEND])]
+    if more:
+        return [Finding(BACKEND, Outcome.INCONCLUSIVE, more, examined)]
     if not stage.hits:
         return []
     return [held(BACKEND, "no rejected call reached the service", examined=examined)]
+
+
+def _after_period(stage: CircuitContext, calls: Calls) -> Flags:
+    """Return which calls came an open period after the first rejection: one of them may be a trial that failed."""
+    rejected = np.flatnonzero(calls.of(CallKind.REJECTED))
+    since = int(calls.sent_ns[rejected[0]]) if len(rejected) else 0
+    return np.asarray(calls.done_ns >= since + stage.shortest)
 
 
 def judge_isolation(stage: CircuitContext, rows: ArrayLike) -> list[Finding]:
@@ -139,14 +178,16 @@ def judge_isolation(stage: CircuitContext, rows: ArrayLike) -> list[Finding]:
 
     `stage.policy` and `stage.spans` are the healthy service's own, so any rejection without failures is another's.
     """
-    calls = calls_of(stage, rows)
+    calls = settled_calls(stage, rows)
     seen: Replay = Circuit(stage, calls).run()
-    early = [breach for breach in seen.breaches if breach.rule in (replay.EARLY, replay.NEVER_CLOSES)]
+    early = [breach for breach in seen.breaches if breach.rule in (phases.EARLY, phases.NEVER_CLOSES)]
     if early:
         found = _broken(stage, calls, early[0])
         return [
             Finding(ISOLATED, found.outcome, found.says, found.examined, 1, found.rows, found.shown, _LOOK[ISOLATED])
         ]
+    if says := next(iter(seen.undecided.values()), "") or doubt(stage, calls):
+        return [Finding(ISOLATED, Outcome.INCONCLUSIVE, says, len(calls))]
     rejected = int(np.count_nonzero(calls.of(CallKind.REJECTED)))
     if rejected:
         says = f"{rejected} calls were rejected, but the service had failures of its own"
@@ -155,15 +196,30 @@ def judge_isolation(stage: CircuitContext, rows: ArrayLike) -> list[Finding]:
     return [held(ISOLATED, "the circuit of a healthy service stayed closed", examined=served, needed=5)]
 
 
-def judge_never_trips(stage: CircuitContext, rows: ArrayLike, what: str, *, needed: int | None = None) -> list[Finding]:
-    """Return whether `rows`, of which none or too few are failures, left the circuit closed; `what` names them."""
-    calls = calls_of(stage, rows)
+def judge_never_trips(
+    stage: CircuitContext, rows: ArrayLike, what: str, *, needed: int | None = None, each: Sequence[int] = ()
+) -> list[Finding]:
+    """Return whether `rows`, of which none or too few are failures, left the circuit closed; `what` names them.
+
+    PASS needs `needed` answers (twice the failures that open it), and as many of each status that `each` names: a
+    breaker may count one 4xx and not another.
+    """
+    calls = settled_calls(stage, rows)
     seen = Circuit(stage, calls).run()
-    broken = [breach for breach in seen.breaches if breach.rule in (replay.EARLY, replay.NEVER_CLOSES)]
+    broken = [breach for breach in seen.breaches if breach.rule in (phases.EARLY, phases.NEVER_CLOSES)]
     if broken:
         return [_broken(stage, calls, broken[0])]
+    if says := next(iter(seen.undecided.values()), "") or doubt(stage, calls):
+        return [Finding(phases.EARLY, Outcome.INCONCLUSIVE, says, len(calls))]
     if seen.openings:
-        return [Finding(replay.EARLY, Outcome.INCONCLUSIVE, "the circuit opened for failures that count", len(calls))]
+        return [Finding(phases.EARLY, Outcome.INCONCLUSIVE, "the circuit opened for failures that count", len(calls))]
     least = 2 * stage.policy.failures if needed is None else needed
-    examined = int(np.count_nonzero(calls.of(CallKind.NEUTRAL, CallKind.SUCCESS, CallKind.FAILURE)))
-    return [held(replay.EARLY, f"{what} never opened the circuit", examined=examined, needed=least)]
+    told = calls.of(CallKind.NEUTRAL, CallKind.SUCCESS, CallKind.FAILURE)
+    counts = {status: int(np.count_nonzero(told & (calls.status == status))) for status in each}
+    few = {status: count for status, count in counts.items() if count < least}
+    if few:
+        listed = ", ".join(f"{count} of status {status}" for status, count in few.items())
+        says = f"{what} never opened the circuit, but too few were seen: {listed}, {least} of each are needed"
+        return [Finding(phases.EARLY, Outcome.INCONCLUSIVE, says, min(few.values()), least)]
+    examined = int(np.count_nonzero(told))
+    return [held(phases.EARLY, f"{what} never opened the circuit", examined=examined, needed=least)]

@@ -2,58 +2,29 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
-
 import numpy as np
 
+from proofload.core.units import format_duration
 from proofload.judge.breaker.calls import CallKind, Calls, CircuitContext
-from proofload.judge.breaker.opening import Closed, due, earliest
+from proofload.judge.breaker.half_open import half_open
+from proofload.judge.breaker.opening import due, earliest
+from proofload.judge.breaker.phases import (
+    CLOSES_EARLY,
+    EARLY,
+    LATE,
+    NEVER_CLOSES,
+    NEVER_OPENS,
+    NO_PERIOD,
+    NO_TRIAL,
+    REACHED,
+    STATUS,
+    Closed,
+    Open,
+    Replay,
+)
+from proofload.judge.breaker.settle import doubt
+from proofload.judge.breaker.tripping import hidden_failure, may_hide
 from proofload.judge.models.attempts import FAR_NS, Ints
-
-LATE, NEVER_OPENS, EARLY = "cb.opens_late", "cb.never_opens", "cb.opens_early"
-REACHED, STATUS = "cb.reached_while_open", "cb.wrong_status_when_open"
-NO_TRIAL, FLOOD = "cb.never_half_opens", "cb.half_open_flood"
-CLOSES_EARLY, NO_PERIOD, NEVER_CLOSES = "cb.closes_early", "cb.reopens_without_period", "cb.never_closes"
-
-
-@dataclass(frozen=True, slots=True)
-class Breach:
-    """A rule broken for certain, and the calls (places in `Calls`) that show it."""
-
-    rule: str
-    says: str
-    places: tuple[int, ...]
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class Replay:
-    """What the replay saw: how often each rule was put to the test, and what was broken."""
-
-    breaches: list[Breach] = field(default_factory=list)
-    tested: Counter[str] = field(default_factory=Counter)
-    unclear: str = ""
-    """Why the replay stopped before the end; what came later is not judged."""
-    openings: list[tuple[int, int]] = field(default_factory=list)
-    """For each time the circuit opened: the earliest and the latest instant."""
-
-    def breach(self, rule: str, says: str, *places: int, notes: tuple[str, ...] = ()) -> None:
-        """Note a rule broken, once: the first counterexample is the one that is told."""
-        if all(known.rule != rule for known in self.breaches):
-            self.breaches.append(Breach(rule, says, places, notes))
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """An open phase: it began somewhere in [lo, hi]."""
-
-    lo: int
-    hi: int
-    why: str
-    """What opened it: `failures`, or `trial` where a half-open trial failed."""
-    successes: int = 0
-    """Trials that may have succeeded before that."""
 
 
 class Circuit:
@@ -62,11 +33,13 @@ class Circuit:
     def __init__(self, stage: CircuitContext, calls: Calls) -> None:
         self.stage, self.calls = stage, calls
         self.policy = stage.policy
-        self.shortest = self.policy.open_for - stage.slack
-        self.longest = self.policy.open_for + stage.slack
+        self.shortest, self.longest = stage.shortest, stage.longest
         self.rejected = np.flatnonzero(calls.of(CallKind.REJECTED))
         self.through = np.flatnonzero(calls.through())
         self.maybe_through = np.flatnonzero(~calls.of(CallKind.REJECTED))
+        hidden = calls.excused & may_hide(stage)
+        self.hidden = self.rejected[hidden[self.rejected]]
+        """Rejections that may each be a failed trial, answered by the circuit itself."""
         self.out = Replay()
 
     def run(self) -> Replay:
@@ -80,21 +53,42 @@ class Circuit:
             while phase is not None:
                 self.out.openings.append((phase.lo, phase.hi))
                 self.opened(phase)
-                after = self.half_open(phase)
+                after = half_open(self, phase)
                 phase = after if isinstance(after, Open) else None
                 closed = after if isinstance(after, Closed) else None
         self._abandoned()
+        self._certain()
+        if self.policy.ratio is not None and self.policy.ratio_window is None and self.policy.ratio_calls is None:
+            says = "over which calls the share is counted is not declared: ratio_window (time) or ratio_calls"
+            if not self.out.tested[LATE]:
+                self.out.undecided.setdefault(LATE, says)
         return self.out
+
+    def _certain(self) -> None:
+        """Take back what rests on answers whose meaning only their order tells."""
+        calls, out = self.calls, self.out
+        if not calls.apparent.any():
+            return
+        sound = {
+            breach.rule
+            for breach in out.breaches
+            if (breach.rule in (LATE, NEVER_OPENS, STATUS) and not calls.apparent[list(breach.places)].any())
+            or (breach.rule == EARLY and not calls.apparent[breach.places[-1]])
+        }
+        doubted = {breach.rule for breach in out.breaches} - sound
+        out.withdraw(doubted, doubt(self.stage, calls))
 
     def _abandoned(self) -> None:
         """Judge rejections that follow on nothing: no call for a whole open period could have opened the circuit."""
         calls = self.calls
-        begun, ended = calls.sent_ns[self.maybe_through], np.sort(calls.done_ns[self.maybe_through])
-        upto = np.searchsorted(begun, calls.done_ns[self.rejected], side="right")
-        alone = np.flatnonzero(upto == np.searchsorted(ended, calls.sent_ns[self.rejected] - self.longest))
+        openers = np.sort(np.append(self.maybe_through, self.hidden))
+        rejected = np.setdiff1d(self.rejected, self.hidden)
+        begun, ended = calls.sent_ns[openers], np.sort(calls.done_ns[openers])
+        upto = np.searchsorted(begun, calls.done_ns[rejected], side="right")
+        alone = np.flatnonzero(upto == np.searchsorted(ended, calls.sent_ns[rejected] - self.longest))
         if not len(alone):
             return
-        blocked = int(self.rejected[alone[0]])
+        blocked = int(rejected[alone[0]])
         before = np.flatnonzero(calls.done_ns[self.maybe_through] < calls.sent_ns[blocked])
         if not len(before):
             return
@@ -114,19 +108,21 @@ class Circuit:
         if forced is None and place is None:
             return None
         if place is not None and (forced is None or seen_ns <= forced.at_ns):
-            out.tested[EARLY] += 1
-            from_ns = max(since.since_lo, int(calls.sent_ns[place]) - self.longest)
-            lo = earliest(self.policy, calls, since, from_ns, seen_ns)
-            if lo is None:
-                self._early(since, place)
-                return None
-            return Open(self._not_before(lo, since, seen_ns), seen_ns, "failures")
+            return self._opened_by(since, place, seen_ns)
         assert forced is not None
-        lo = earliest(self.policy, calls, since, since.since_lo, forced.at_ns)
+        lo = earliest(
+            self.policy, calls, since, since.since_lo, forced.at_ns, hidden=int(self.policy.ratio is not None)
+        )
         phase = Open(self._not_before(lo or forced.at_ns, since, forced.at_ns), forced.at_ns, "failures")
         out.tested[LATE] += 1
         out.tested[EARLY] += 1
         served = self._surely_inside(phase)
+        if self.policy.tripping_call == "circuit" and self._serial(forced.places):
+            # The last failure of the run should have been answered by the circuit that it opened.
+            served = np.append(np.array(forced.places[-1:], dtype=np.int64), served)
+        if place is not None and calls.sent_ns[place] > forced.at_ns and hidden_failure(self.stage, calls, place):
+            # One failure too many: the circuit answered it, but it reached the service.
+            served = np.append(np.array([place], dtype=np.int64), served)
         if not len(served) and place is None:
             # Calls that took as long as an open period: each by itself may have been a trial, but not so many.
             served = self._more_than_trials(phase)
@@ -135,6 +131,48 @@ class Circuit:
         self._late(forced.places, served, place)
         # It did open, only later: go on from there, for what comes after is worth judging too.
         return Open(int(calls.sent_ns[served[-1]]), seen_ns, "failures") if place is not None else None
+
+    def _opened_by(self, since: Closed, place: int, seen_ns: int) -> Open | None:
+        """Judge a rejection that comes no later than the circuit had to be open: whether it came too early."""
+        calls, out = self.calls, self.out
+        out.tested[EARLY] += 1
+        from_ns = max(since.since_lo, int(calls.sent_ns[place]) - self.longest)
+        by_ratio = self.policy.ratio is not None
+        hidden = hidden_failure(self.stage, calls, place)
+        lo = earliest(self.policy, calls, since, from_ns, seen_ns) if not hidden else None
+        if lo is None and hidden is not False:
+            lo = earliest(self.policy, calls, since, max(from_ns, self._hidden_from(place)), seen_ns, hidden=1)
+            if lo is not None and hidden is None and not by_ratio:
+                out.undecided[EARLY] = self._one_too_few(place)
+            # Whichever it was, the circuit opened on its last failure, or before.
+            out.tested[LATE] += lo is not None
+        elif by_ratio:
+            out.tested[LATE] += lo is not None
+        if lo is None:
+            self._early(since, place)
+            return None
+        return Open(self._not_before(lo, since, seen_ns), seen_ns, "failures")
+
+    def _hidden_from(self, place: int) -> int:
+        """Return the earliest that the call which opened the circuit was sent, if its own answer was a rejection."""
+        calls = self.calls
+        ends_later = calls.done_ns[self.rejected] >= calls.done_ns[place]
+        beside = self.rejected[ends_later & (calls.sent_ns[self.rejected] <= calls.done_ns[place])]
+        return int(calls.sent_ns[beside].min())
+
+    def _one_too_few(self, place: int) -> str:
+        """Return why one failure too few may be right: the circuit may have answered the last one itself."""
+        policy = self.policy
+        return (
+            f"row {self.calls.row[place]} was rejected after {policy.failures - 1} failures, {policy.failures} open "
+            "it: too early, unless that call reached the service and its failure was answered by the circuit; "
+            f"declare tripping_call, or services.{policy.service}.metrics, so that calls that reached it are counted"
+        )
+
+    def _serial(self, places: tuple[int, ...]) -> bool:
+        """Say whether calls came one after the other."""
+        chosen = list(places)
+        return bool(np.all(self.calls.sent_ns[chosen[1:]] > self.calls.done_ns[chosen[:-1]]))
 
     def _not_before(self, lo: int, since: Closed, hi: int) -> int:
         """Return a later bound for the opening: whatever was let through before it came first."""
@@ -170,11 +208,13 @@ class Circuit:
         before = (calls.sent_ns > since.since_hi) & (calls.sent_ns <= calls.done_ns[place])
         failed = np.flatnonzero(before & calls.of(CallKind.FAILURE))
         neutral = np.flatnonzero(before & calls.of(CallKind.NEUTRAL))
-        told = [
-            f"{len(failed)} failures, no {limit} of them in a row"
-            if len(failed) >= limit
-            else f"{len(failed)} failures"
-        ]
+        told = [f"{len(failed)} failures"]
+        if self.policy.ratio is not None:
+            told = [
+                f"{len(failed)} failures among {int(np.count_nonzero(before & ~calls.of(CallKind.REJECTED)))} calls"
+            ]
+        elif len(failed) >= limit:
+            told = [f"{len(failed)} failures, no {limit} of them in a row"]
         if len(neutral):
             statuses = ", ".join(str(status) for status in sorted(set(calls.status[neutral].tolist())))
             told.append(f"{len(neutral)} answers that are no failure of the service (status {statuses})")
@@ -185,7 +225,11 @@ class Circuit:
 
     def _threshold(self) -> str:
         if self.policy.ratio is not None:
-            return f"a share of {self.policy.ratio:g} failures opens it"
+            span = self.policy.ratio_window
+            within = f" in {format_duration(span)}" if span is not None else ""
+            within = f" in the latest {self.policy.ratio_calls}" if self.policy.ratio_calls is not None else within
+            least = f"{self.policy.minimum_calls} calls or more{within}"
+            return f"{self.policy.ratio * 100:g} % of {least} must fail to open it"
         return f"{self.policy.failures} consecutive failures open it"
 
     def _late(self, run: tuple[int, ...], served: Ints, place: int | None) -> None:
@@ -193,17 +237,20 @@ class Circuit:
         first = int(served[0])
         status = int(calls.status[first])
         if calls.kind[first] == CallKind.FAILURE and status not in calls.status[list(run)]:
-            says = f"row {calls.row[first]} was answered {status} in place of {self.policy.status_when_open}"
+            says = f"row {calls.row[first]} was answered {status}, not {self._promised()}"
             self.out.breach(STATUS, f"{says}: {self._threshold()}", *run, first, notes=("the circuit must be open",))
             return
         if place is None and len(served) >= 2:
             says = f"the circuit never opened: {len(served)} more calls were let through, the first answered {status}"
             self.out.breach(NEVER_OPENS, says, *run, first, notes=(f"answered {status}, the circuit must be open",))
             return
-        says = (
-            f"row {calls.row[first]} was let through after {len(run)} failures: {self._threshold()}; {len(served)} such"
-        )
+        after = len(run) - (first in run)
+        says = f"row {calls.row[first]} was let through after {after} failures: {self._threshold()}; {len(served)} such"
         self.out.breach(LATE, says, *run, first, notes=(f"answered {status}, the circuit must be open",))
+
+    def _promised(self) -> str:
+        code = self.policy.code_when_open
+        return f"{self.policy.status_when_open}" + (f" with the code {code}" if code else "")
 
     def opened(self, phase: Open) -> None:
         """Judge an open phase: whatever was surely decided inside it must have been rejected."""
@@ -226,109 +273,16 @@ class Circuit:
             )
         elif calls.kind[first] == CallKind.FAILURE and status != self.policy.status_when_open:
             rule = STATUS
-            says = f"row {row} was answered {status}, not {self.policy.status_when_open}, while the circuit was open"
+            says = f"row {row} was answered {status}, not {self._promised()}, while the circuit was open"
         else:
             rule = REACHED
             says = f"row {row} was answered {status} while the circuit was open: it was let through to the service"
-        out.breach(rule, says, self._opener(phase), first, notes=note)
+        out.breach(rule, says, self.opener(phase), first, notes=note)
 
-    def _opener(self, phase: Open) -> int:
+    def opener(self, phase: Open) -> int:
         """Return the last call that ended by the time the circuit was surely open."""
         ended = np.flatnonzero(self.calls.done_ns <= phase.hi)
         return int(ended[np.argmax(self.calls.done_ns[ended])]) if len(ended) else 0
-
-    def half_open(self, phase: Open) -> Open | Closed | None:
-        """Judge what follows an open phase: trials, and the circuit's closing or opening again."""
-        calls, out, policy = self.calls, self.out, self.policy
-        ready_lo, ready_hi = phase.lo + self.shortest, phase.hi + self.longest
-        late = self.rejected[calls.sent_ns[self.rejected] > ready_hi]
-        possible = self.maybe_through[calls.done_ns[self.maybe_through] >= ready_lo]
-        possible = possible[calls.sent_ns[possible] > phase.hi]
-        if len(late):
-            blocked = int(late[0])
-            out.tested[NO_TRIAL] += 1
-            if not np.any(calls.sent_ns[possible] <= calls.done_ns[blocked]):
-                self._no_trial(phase, blocked)
-                return None
-        trials = possible[np.isin(calls.kind[possible], [CallKind.SUCCESS, CallKind.FAILURE, CallKind.NEUTRAL])]
-        if not len(trials):
-            return None
-        out.tested[NO_TRIAL] += 1
-        succeeded = trials[calls.kind[trials] == CallKind.SUCCESS]
-        failed = trials[calls.kind[trials] == CallKind.FAILURE]
-        unsure = possible[calls.kind[possible] == CallKind.UNSURE]
-        # Whether a trial that is answered 4xx has succeeded is not agreed on between libraries: either will do.
-        fine = trials[calls.kind[trials] != CallKind.FAILURE]
-        self._flood(succeeded, fine, failed, unsure, ready_lo)
-        close_ns = (
-            int(np.sort(calls.done_ns[succeeded])[policy.successes - 1])
-            if len(succeeded) >= policy.successes
-            else FAR_NS
-        )
-        if len(failed) and calls.sent_ns[failed].min() <= close_ns:
-            first = int(failed[np.argmin(calls.sent_ns[failed])])
-            end = calls.done_ns[first]
-            maybe = int(np.count_nonzero(calls.sent_ns[fine] <= end) + np.count_nonzero(calls.sent_ns[unsure] <= end))
-            if not calls.excused[first]:
-                out.unclear = f"row {calls.row[first]} failed as a trial outside of every fault"
-                return None
-            if maybe >= policy.successes:
-                out.unclear = f"row {calls.row[first]} failed about when the circuit may have closed"
-                return None
-            return Open(max(ready_lo, int(calls.sent_ns[first])), int(end), "trial", maybe)
-        if np.any(calls.sent_ns[unsure] <= close_ns):
-            out.unclear = f"row {calls.row[unsure[0]]} was not answered: how the trial went can't be told"
-            return None
-        if close_ns == FAR_NS:
-            return None
-        out.tested[NEVER_CLOSES] += 1
-        return Closed(int(calls.sent_ns[fine][policy.successes - 1]), close_ns)
-
-    def _no_trial(self, phase: Open, blocked: int) -> None:
-        calls = self.calls
-        meanwhile = (calls.sent_ns[self.rejected] > phase.hi) & (calls.sent_ns[self.rejected] < calls.sent_ns[blocked])
-        count = int(np.count_nonzero(meanwhile))
-        waited = (int(calls.sent_ns[blocked]) - phase.hi) / 1e9
-        says = (
-            f"row {calls.row[blocked]} was rejected {waited:.3g} s after the circuit opened and no trial had been let "
-            f"through, with {count} rejections meanwhile: either the timer never fires, or rejections restart it"
-        )
-        self.out.breach(NO_TRIAL, says, self._opener(phase), blocked, notes=("rejected, a trial was due",))
-
-    def _flood(self, succeeded: Ints, fine: Ints, failed: Ints, unsure: Ints, ready_lo: int) -> None:
-        """Judge how many calls a half-open circuit let through before it could know how the service fares."""
-        calls, policy, out = self.calls, self.policy, self.out
-        if len(failed):
-            first_ns = max(int(calls.sent_ns[failed].min()), ready_lo)
-            # The first failure opens it again: only what was let through beside it can fail in this round.
-            beside = failed[calls.done_ns[failed] < first_ns + self.shortest]
-            if len(beside):
-                until = calls.done_ns[beside].max()
-                maybe = sum(int(np.count_nonzero(calls.sent_ns[one] <= until)) for one in (fine, unsure))
-                beside = beside[calls.sent_ns[beside] <= calls.done_ns[beside].min()]
-                if maybe < policy.successes and len(beside) > 1:
-                    out.tested[FLOOD] += 1
-                    self._too_many_trials(beside, policy.half_open_trials)
-                elif len(beside) == 1:
-                    # Rejected about when the only trial was under way: what a flood would have let through.
-                    meanwhile = calls.sent_ns[self.rejected] <= calls.done_ns[beside[0]]
-                    meanwhile &= calls.done_ns[self.rejected] >= calls.sent_ns[beside[0]]
-                    out.tested[FLOOD] += int(np.count_nonzero(meanwhile))
-        if self.stage.trial_ns and len(succeeded):
-            rounds = -(-policy.successes // policy.half_open_trials)
-            # The first trial may have been one that nobody answered.
-            start = max(ready_lo, int(calls.sent_ns[np.append(succeeded, unsure)].min()))
-            # A trial takes at least `trial_ns`, so it was let through that much before its end, or earlier.
-            passed = calls.done_ns[succeeded] - self.stage.trial_ns
-            out.tested[FLOOD] += 1
-            within = succeeded[passed < start + rounds * self.stage.trial_ns]
-            self._too_many_trials(within, policy.successes + policy.half_open_trials - 1)
-
-    def _too_many_trials(self, through: Ints, allowed: int) -> None:
-        if len(through) <= allowed:
-            return
-        says = f"a half-open circuit let {len(through)} calls through before it knew how they went, {allowed} may try"
-        self.out.breach(FLOOD, says, *through[: allowed + 1].tolist(), notes=("a trial too many",))
 
     def _first(self, places: Ints, after_ns: int) -> int | None:
         """Return the place among `places` that ends first of those sent after an instant."""

@@ -10,19 +10,21 @@ from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import LockPolicy
 
 _LEAST_QUEUED = 8
+_REFUSED = "lock.refused_in_place_of_waiting"
 _LOOK = "whether the lock is taken in one atomic step, shared by all workers, and lasts as long as the operation"
 
 
 def judge_bursts(policy: LockPolicy, bursts: Sequence[Sequence[Attempt]], needed: int = 1) -> list[Finding]:
     """Return `lock.two_succeeded` and `lock.waits_silently` for bursts of operations of one user each.
 
+    Where the policy is to wait: `lock.two_succeeded` and `lock.refused_in_place_of_waiting`.
+
     Successes hold the lock one after the other, each for `holds_at_least`, each within its own interval. Where so many
     do not fit into the time from the first being sent to the last being answered, two held it at once. Where they fit,
     all of them succeeded and none was refused, they queued, though the policy is to reject.
     """
     if policy.on_contention == "wait":
-        says = "the policy is to wait, so all may succeed"
-        return [Finding(rule, Outcome.SKIPPED, says) for rule in ("lock.two_succeeded", "lock.waits_silently")]
+        return [_one_at_a_time(policy, bursts, needed), _none_refused(policy, bursts, needed)]
     lone = 0
     unsure: list[str] = []
     queued: list[Sequence[Attempt]] = []
@@ -50,6 +52,49 @@ def judge_bursts(policy: LockPolicy, bursts: Sequence[Sequence[Attempt]], needed
         says = f"exactly one of N succeeded in {lone} of {len(bursts)} bursts"
         first = held(rule, says + (f" ({unsure[0]} in another)" if unsure else ""), examined=lone, needed=needed)
     return [first, _waits(policy, queued, bursts, needed)]
+
+
+def _one_at_a_time(policy: LockPolicy, bursts: Sequence[Sequence[Attempt]], needed: int) -> Finding:
+    """Return `lock.two_succeeded` for a lock that makes operations wait: one after the other, each for its hold."""
+    rule, queued, why = "lock.two_succeeded", 0, "no burst of two or more was done"
+    for burst in bursts:
+        done = [one for one in burst if one.effect is Effect.DONE]
+        if crowded := _crowd(done, policy.holds_at_least or 0):
+            return _two(policy, crowded, len(burst), len(bursts), needed)
+        if len(done) >= 2 and _staircase(done, policy.holds_at_least or 0):
+            queued += 1
+        elif len(done) >= 2:
+            why = _why_unsure(policy, burst, done)
+    if queued < needed:
+        return Finding(rule, Outcome.INCONCLUSIVE, f"whether one waits for the other can't be told: {why}", 0, needed)
+    says = f"in {queued} of {len(bursts)} bursts operations were done one after the other"
+    return held(rule, says, examined=queued, needed=needed)
+
+
+def _none_refused(policy: LockPolicy, bursts: Sequence[Sequence[Attempt]], needed: int) -> Finding:
+    """Return `lock.refused_in_place_of_waiting`: sooner than a dead holder's lock is free, nothing may be refused."""
+    refused = [one for burst in bursts for one in burst if one.effect is Effect.CONTENDED]
+    hasty = [one for one in refused if one.is_certain and one.exchange.service_ns < policy.expires_after]
+    whole = sum(all(one.effect is Effect.DONE for one in burst) and len(burst) >= 2 for burst in bursts)
+    if hasty:
+        took = format_duration(max(one.exchange.service_ns for one in hasty))
+        says = f"{len(hasty)} operations were refused for contention within {took}, where the policy is to wait"
+        first_ns = min(one.exchange.sent_ns for one in hasty)
+        return Finding(
+            _REFUSED,
+            Outcome.FAIL,
+            says,
+            len(bursts),
+            needed,
+            rows=tuple(one.exchange.row for one in hasty[:10]),
+            shown=tuple(told(one, first_ns) for one in hasty[:8]),
+            look_at="how the lock is taken: a try in place of a wait, or a wait that is too short",
+        )
+    if refused or whole < needed:
+        why = f", {len(refused)} were refused after a wait or for a reason unknown" if refused else ""
+        says = f"all operations were done in {whole} of {len(bursts)} bursts{why}"
+        return Finding(_REFUSED, Outcome.INCONCLUSIVE, says, whole, needed)
+    return held(_REFUSED, f"all operations were done in {whole} bursts, none refused", examined=whole, needed=needed)
 
 
 def _crowd(done: Sequence[Attempt], hold_ns: int) -> list[Attempt]:

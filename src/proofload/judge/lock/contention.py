@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 from proofload.core.units import format_duration
+from proofload.judge.answers import AnswerKind, bears_code
 from proofload.judge.lock.effects import Attempt, Effect, by_user, told
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import LockPolicy
@@ -16,6 +18,12 @@ RELEASE_GRACE_NS = 100_000_000
 """How long after its answer an honest server may still be about to release: it may answer first."""
 
 _NAMED = 5
+_CAUSES = {
+    AnswerKind.RATE_LIMITED: "a rate limit",
+    AnswerKind.CIRCUIT_OPEN: "an open circuit",
+    AnswerKind.OVERLOADED: "an overload",
+    AnswerKind.FAILED: "a failure",
+}
 
 
 class _Holders:
@@ -52,7 +60,9 @@ def judge_contention(
     grouped = by_user(found)
     users = {user: _Holders(_spans(policy, of_user, grace_ns)) for user, of_user in grouped.items()}
     everyone = _Holders([(one.exchange.sent_ns, one.exchange.done_ns, one) for one in found if one.could_hold])
-    alone, shared, left = [], [], []
+    alone: list[Attempt] = []
+    shared: list[Attempt] = []
+    left: list[tuple[Attempt, Attempt]] = []
     for one in contended:
         begin, end = one.exchange.sent_ns, one.exchange.done_ns
         if users[one.movement.user].overlap(begin, end):
@@ -64,11 +74,39 @@ def judge_contention(
             shared.append(one)
         else:
             alone.append(one)
+    # Where some are contention for certain, the others need not be named.
+    alone, shared = _certain_first(alone), _certain_first(shared)
+    left = [pair for pair in left if pair[1].is_certain] or left
     return [
-        _without_holder(alone, contended),
-        _users_contend(shared, found),
-        _not_released(policy, left, found, grace_ns),
+        _doubted(policy, _without_holder(alone, contended), alone),
+        _doubted(policy, _users_contend(shared, found), shared),
+        _doubted(policy, _not_released(policy, left, found, grace_ns), [blocked for _, blocked in left]),
     ]
+
+
+def _certain_first(blamed: list[Attempt]) -> list[Attempt]:
+    return [one for one in blamed if one.is_certain] or blamed
+
+
+def _doubted(policy: LockPolicy, finding: Finding, blamed: Sequence[Attempt]) -> Finding:
+    """Return the finding, INCONCLUSIVE where none of the answers that it rests on is contention for certain."""
+    if finding.outcome is not Outcome.FAIL or any(one.is_certain for one in blamed):
+        return finding
+    status = blamed[0].exchange.status
+    says = (
+        f"{finding.says}; not certain, for {status} may be contention or {_others(blamed)}: "
+        f"declare a code that only the lock's answer holds (policies.locks, {policy.name})"
+    )
+    return replace(finding, outcome=Outcome.INCONCLUSIVE, says=says)
+
+
+def _others(blamed: Sequence[Attempt]) -> str:
+    """Return what else may have given the answers."""
+    causes = 0
+    for one in blamed:
+        causes |= one.causes
+    found = [name for kind, name in _CAUSES.items() if causes & kind.bit]
+    return " or ".join(found) or "another refusal"
 
 
 def judge_status(policy: LockPolicy, found: Sequence[Attempt]) -> Finding:
@@ -92,7 +130,9 @@ def judge_status(policy: LockPolicy, found: Sequence[Attempt]) -> Finding:
                 wrong.append(one)
             elif _suspicious(policy, one):
                 begin, end = one.exchange.sent_ns, one.exchange.done_ns
-                if any(low <= begin and end <= high and holder is not one for low, high, holder in cores):
+                if _is_read(policy, one) and any(
+                    low <= begin and end <= high and holder is not one for low, high, holder in cores
+                ):
                     wrong.append(one)
                 elif one.exchange.row in maybe or (not one.could_hold and holders.overlap(begin, end)):
                     unsure.append(one)
@@ -255,9 +295,21 @@ def _overlapping(of_user: Sequence[Attempt]) -> set[int]:
 def _suspicious(policy: LockPolicy, one: Attempt) -> bool:
     """Say whether the answer is one that a held lock must not give."""
     status = one.exchange.status
-    if one.effect in (Effect.DONE, Effect.CONTENDED, Effect.NONE, Effect.UNKNOWN):
+    if one.effect in (Effect.DONE, Effect.CONTENDED, Effect.NONE, Effect.UNKNOWN) or one.by_another:
         return False
     uncoded = policy.code is not None and one.exchange.body is not None and one.code is None
     if status == 500 != policy.status or (status == policy.status and uncoded):
         return True
     return one.movement.kind == "deposit" and status in (409, 423)
+
+
+def _is_read(policy: LockPolicy, one: Attempt) -> bool:
+    """Say whether the answer was read for certain: no code that was overlooked, and no other control's answer."""
+    body = one.exchange.body
+    if one.exchange.status != policy.status or policy.code is None:
+        return True
+    if one.causes & (AnswerKind.CIRCUIT_OPEN.bit | AnswerKind.RATE_LIMITED.bit | AnswerKind.OVERLOADED.bit):
+        return False
+    # Only an object in JSON shows that there is no code in it; a page or a text may tell it in other words.
+    readable = body is not None and body.lstrip()[:1] == b"{"
+    return readable and body is not None and not bears_code(body, policy.code)

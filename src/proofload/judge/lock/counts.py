@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from proofload.judge.lock.effects import Effect, effect_of, error_code
+from proofload.judge.answers import AnswerClassifier
+from proofload.judge.lock.effects import Effect, causes_of, effect_of
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import LockPolicy
 from proofload.record.exchange import Exchange
@@ -33,6 +34,7 @@ def judge_counts(
     *,
     exclusive: bool,
     needed: int = 1,
+    answers: AnswerClassifier | None = None,
 ) -> list[Finding]:
     """Return `lock.contention_miscounted` and `lock.acquisition_miscounted`, for the counters that are declared.
 
@@ -43,7 +45,7 @@ def judge_counts(
     declared = policy.metrics
     if declared is None:
         return []
-    effects = [effect_of(policy, one, error_code(one.body)) for one in exchanges]
+    effects = [effect_of(policy, one, causes_of(policy, one, answers)) for one in exchanges]
     unknown = effects.count(Effect.UNKNOWN)
     counts = [
         _Count(

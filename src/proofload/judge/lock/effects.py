@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-import json
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
+from proofload.judge.answers import AnswerClassifier, AnswerKind, bears_code, error_code
 from proofload.plan.policies import LockPolicy
 from proofload.record.exchange import Ending, Exchange
 from proofload.record.history import History
@@ -67,36 +67,59 @@ class Attempt:
     effect: Effect
     code: str | None
     """The error code in the body; None where there is none, or no body was kept."""
+    causes: int = 0
+    """Which controls, or a failure, the answer may come from: `AnswerKind` bits; 0 where only the lock is known."""
 
     @property
     def could_hold(self) -> bool:
         """Say whether it may have held the lock."""
         return self.movement.kind != "balance" and self.effect not in (Effect.CONTENDED, Effect.NONE)
 
+    @property
+    def is_certain(self) -> bool:
+        """Say whether nothing but its effect explains the answer."""
+        return self.causes & ~AnswerKind.CONTENDED.bit == 0
+
+    @property
+    def by_another(self) -> bool:
+        """Say whether another control answered for certain."""
+        return self.causes in _OTHERS
+
 
 _ACCEPTED = 202
+_OTHERS = frozenset(one.bit for one in (AnswerKind.RATE_LIMITED, AnswerKind.CIRCUIT_OPEN, AnswerKind.OVERLOADED))
 _TURNED_AWAY = frozenset({401, 403, 404, 405, 413, 429})
 
 
-def attempts(policy: LockPolicy, history: History, movements: Iterable[Movement]) -> list[Attempt]:
-    """Return the movements with what became of them, in the order in which they were sent."""
+def attempts(
+    policy: LockPolicy, history: History, movements: Iterable[Movement], answers: AnswerClassifier | None = None
+) -> list[Attempt]:
+    """Return the movements with what became of them, in the order in which they were sent.
+
+    With `answers` (see `Evidence.answers`) those of other controls are told from contention.
+    """
     wanted = list(movements)
     found = []
     for movement, exchange in zip(wanted, history.exchanges(one.row for one in wanted), strict=True):
-        code = error_code(exchange.body)
-        found.append(Attempt(movement, exchange, effect_of(policy, exchange, code), code))
+        code = error_code(exchange.body, policy.code_field)
+        causes = causes_of(policy, exchange, answers)
+        found.append(Attempt(movement, exchange, effect_of(policy, exchange, causes), code, causes))
     return sorted(found, key=lambda one: (one.exchange.sent_ns, one.exchange.row))
 
 
-def effect_of(policy: LockPolicy, exchange: Exchange, code: str | None) -> Effect:
-    """Return what an answer says; one that bears the contention code is contention, whatever its status."""
+def effect_of(policy: LockPolicy, exchange: Exchange, causes: int = 0) -> Effect:
+    """Return what an answer says; one that bears the contention code is contention, whatever its status.
+
+    `causes` are the kinds of answers that fit, where the target's other controls are known.
+    """
     if exchange.ending is Ending.UNKNOWN:
         return Effect.UNKNOWN
     if exchange.ending is not Ending.ANSWERED:
         return Effect.NONE
-    if policy.code is not None and code == policy.code:
-        return Effect.CONTENDED
-    if exchange.status == policy.status and (policy.code is None or exchange.body is None):
+    if causes in _OTHERS:
+        # What a limiter turned away reached nothing; a circuit may lie behind the operation's own first steps.
+        return Effect.NONE if causes == AnswerKind.RATE_LIMITED.bit else Effect.FAILED
+    if is_contention(policy, exchange):
         return Effect.CONTENDED
     if exchange.status == _ACCEPTED:
         return Effect.UNKNOWN
@@ -107,22 +130,22 @@ def effect_of(policy: LockPolicy, exchange: Exchange, code: str | None) -> Effec
     return Effect.REFUSED if exchange.status < 500 else Effect.FAILED
 
 
-def error_code(body: bytes | None) -> str | None:
-    """Return the stable code in a JSON error body, at its top or one level down.
+def is_contention(policy: LockPolicy, exchange: Exchange) -> bool:
+    """Say whether an answer is the lock's refusal, by its code, or by its status where no code is there to be read."""
+    body = exchange.body
+    if policy.code is not None and body is not None:
+        return bears_code(body, policy.code, policy.code_field)
+    return exchange.status == policy.status
 
-    >>> [error_code(one) for one in (b'{"code": "A"}', b'{"error": {"code": "B"}}', b'{"error": "C"}', b"x")]
-    ['A', 'B', 'C', None]
-    """
-    try:
-        found = json.loads(body) if body else None
-    except ValueError:
-        return None
-    if not isinstance(found, Mapping):
-        return None
-    for place in (found, found.get("error"), found.get("detail")):
-        if isinstance(place, Mapping) and isinstance(place.get("code"), str):
-            return str(place["code"])
-    return found["error"] if isinstance(found.get("error"), str) else None
+
+def causes_of(policy: LockPolicy, exchange: Exchange, answers: AnswerClassifier | None) -> int:
+    """Return what may have given the answer; 0 where other controls are unknown, or the lock's code is told."""
+    if answers is None or exchange.ending is not Ending.ANSWERED or exchange.status < 400:
+        return 0
+    causes = answers.causes_of(exchange.operation, exchange.status, exchange.body)
+    if causes in _OTHERS or exchange.status == policy.status:
+        return causes
+    return 0
 
 
 def by_user(found: Sequence[Attempt]) -> dict[Hashable, list[Attempt]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from proofload.judge.answers import AnswerClassifier
 from proofload.judge.linearizable.search import BUDGET
 from proofload.judge.lock.balances import judge_answers, judge_conservation
 from proofload.judge.lock.burst import judge_bursts
@@ -29,21 +30,23 @@ def judge_lock(
     release_grace_ns: int = RELEASE_GRACE_NS,
     needed: int = 2,
     budget: int = BUDGET,
+    answers: AnswerClassifier | None = None,
 ) -> list[Finding]:
     """Return what a history says of a user lock.
 
     `movements` are all operations on the users' money in the history, of every kind: what is left out could be the
     holder that a contention answer needs. `bursts` are the rows of each barrier burst, of one user each. `refusals` are
     the codes of a withdrawal refused for lack of funds. Keep the bodies of answers: without them a contention answer is
-    known by its status alone. The rules are `lock.money_not_conserved`, `.not_linearizable`,
-    `.contention_without_holder`, `.users_contend`, `.not_released`, `.wrong_status`, `.two_succeeded`
-    and `.waits_silently`.
+    known by its status alone. `answers` knows the target's other controls (`Evidence.answers`): what they or a failing
+    service may have answered as well is no proof of contention. The rules are `lock.money_not_conserved`,
+    `.not_linearizable`, `.contention_without_holder`, `.users_contend`, `.not_released`, `.wrong_status`,
+    `.two_succeeded`, and `.waits_silently` or, where the policy is to wait, `.refused_in_place_of_waiting`.
     """
-    found = attempts(policy, history, movements)
+    found = attempts(policy, history, movements, answers)
     final_rows = [account.final_row for account in accounts if account.final_row is not None]
     reads = {one.row: one for one in history.exchanges(final_rows)}
     by_row = {one.exchange.row: one for one in found}
-    turned_away = sum(one.effect is Effect.NONE for one in found)
+    turned_away = sum(one.effect is Effect.NONE or one.by_another for one in found)
     findings = [
         judge_conservation(found, accounts, reads, needed),
         judge_answers(found, accounts, reads, refusals, budget=budget),
