@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -18,11 +18,24 @@ from proofload.plan.faults import Switch
 from proofload.plan.target import Target
 from proofload.record.fault_edge import FaultEdge
 
+FAILS = ("stop", "status", "reset", "disconnect")
+"""The kinds of fault by which every call of a service fails at once, the plainest first."""
+HANGS = ("pause", "black_hole")
+"""The kinds of fault by which calls of a service are never answered."""
 
-def can_break(target: Target, service: str, kind: str) -> bool:
-    """Return whether the target declares a way to break the service so, and to see that it is broken."""
+
+def can_break(target: Target, service: str, *kinds: str) -> bool:
+    """Return whether the target declares a way to break the service in one of these ways, and to see it broken."""
+    return breaking_kind(target, service, kinds) is not None
+
+
+def breaking_kind(target: Target, service: str, kinds: Sequence[str]) -> str | None:
+    """Return the first of the kinds by which the service can be broken, and be seen to be; None where there is none."""
     declared, known = target.faults.get(service), target.services.get(service)
-    return declared is not None and known is not None and bool(known.health) and kind in driver_of(declared).kinds
+    if declared is None or known is None or not known.health:
+        return None
+    offered = driver_of(declared).kinds
+    return next((kind for kind in kinds if kind in offered), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +73,7 @@ class FaultControl:
         self._progress.doing(f"breaking service {service} ({kind})")
         health = self._target.services[service].health
         assert health is not None
-        held = probes.silent(health) if kind == "pause" else probes.refuses(health)
+        held = probes.refuses(health) if kind in ("stop", "kill") else probes.held_by(kind, health)
         leased: Lease | None = None
         name = f"{kind} {service}"
         try:

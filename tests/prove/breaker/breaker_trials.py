@@ -34,7 +34,9 @@ def judged(world, open_ns, expect=(*OPENING, *RECOVERY), tripping_call="service"
         service="orders", operation="buy", open_for=f"{open_ns}ns", tripping_call=tripping_call
     )
     hits = (BackendHits(0, 1 << 60, world.hits, world.hits),)
-    stage = CircuitContext(policy, world.history, world.spans, hits, trial_ns=TRIAL_NS)
+    stage = CircuitContext(
+        policy, world.history, world.spans, hits, trial_ns=TRIAL_NS, neutral_codes=("LOCK_CONTENTION",)
+    )
     return judge_breaker(stage, np.arange(len(world.history)), expect=expect)
 
 

@@ -45,6 +45,11 @@ def why_missing(case_id: str, target: Target) -> str:
     return PlannedCase.of(CATALOGUE[case_id], target).missing
 
 
+def _headers(body: bytes) -> dict[str, str]:
+    """Return what an honest answer with this body is sent with."""
+    return {"retry-after": "60"} if b"CIRCUIT_OPEN" in body else {}
+
+
 @dataclass
 class Tape:
     """Collects exchanges one after the other, a millisecond each, unless told when."""
@@ -78,7 +83,7 @@ class Tape:
                 Exchange(
                     *(row, f"{self.case}/{step}", operation, user, source, row),
                     *(self.at_ns, self.at_ns, done, done, ending, fault, status, 1, 1),
-                    *(request_id or f"r{row}", {}, body),
+                    *(request_id or f"r{row}", _headers(body), body),
                 )
             )
             self.tags.append(tag)

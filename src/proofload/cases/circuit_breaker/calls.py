@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
 from proofload.cases.accounts import Account
 from proofload.cases.context import CaseContext
-from proofload.cases.fault_control import can_break
+from proofload.cases.declared_limits import polite_count
+from proofload.cases.fault_control import FAILS, breaking_kind, can_break
 from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import Answer, User
@@ -28,7 +28,7 @@ RESTART_NS = 5 * NS_PER_SECOND
 SETTLED = "settled"
 _PATIENCE_NS = 15 * NS_PER_SECOND
 _SAME_ADDRESS = 40
-"""So many calls come from one address: a minute of calls must not run into the rate limit."""
+"""At most so many calls come from one address, or fewer: a minute of calls must not run into the rate limit."""
 
 
 def breakable(target: Target) -> CircuitBreakerPolicy | Missing:
@@ -36,16 +36,16 @@ def breakable(target: Target) -> CircuitBreakerPolicy | Missing:
     if not target.policies.circuit_breaker:
         return Missing("the target declares no circuit breaker (policies.circuit_breaker)")
     return next(
-        (one for one in target.policies.circuit_breaker if can_break(target, one.service, "stop")),
+        (one for one in target.policies.circuit_breaker if can_break(target, one.service, *FAILS)),
         Missing(
-            "no service with a declared breaker has a way to be stopped (faults, by a driver that can stop) and a "
-            "health URL (services)"
+            "no service with a declared breaker has a way to fail (faults, by a driver that can stop it or answer in "
+            "its place) and a health URL (services)"
         ),
     )
 
 
 CIRCUIT = Requirement(
-    "circuit breaker whose service can be stopped and probed",
+    "circuit breaker whose service can be made to fail, and be seen to",
     "policies.circuit_breaker, faults, services.<name>.health",
     breakable,
 )
@@ -59,6 +59,31 @@ def its_service(circuit: CircuitBreakerPolicy) -> tuple[str, ...]:
 def its_operation(circuit: CircuitBreakerPolicy) -> tuple[str, ...]:
     """Return the operation that calls through the circuit: what these cases use."""
     return (circuit.operation,)
+
+
+def failing_kind(target: Target, circuit: CircuitBreakerPolicy) -> str:
+    """Return how the circuit's service is made to fail, which `CIRCUIT` has seen to be possible."""
+    return breaking_kind(target, circuit.service, FAILS) or FAILS[0]
+
+
+async def spread(
+    run: CaseContext, name: str, script: Script, count: int, account: Account, *, fresh_connections: bool = False
+) -> None:
+    """Run the script so many times, one after the other, from as many addresses as the declared limits ask for.
+
+    What is looked for is what the circuit does: a client that meets its limit on the way would hide it.
+    """
+    each = polite_count(run.target, count)
+    for number, begun in enumerate(range(0, count, each), 1):
+        part = run.steps(
+            name if number == 1 else f"{name} {number}",
+            script,
+            min(each, count - begun),
+            account=account,
+            source=run.source(),
+            fresh_connections=fresh_connections,
+        )
+        await run.run(part)
 
 
 def call(policy: CircuitBreakerPolicy, count: int) -> Script:
@@ -88,7 +113,7 @@ async def settle(
     step_ns = max(NS_PER_SECOND // 5, min(NS_PER_SECOND, policy.open_for // 20))
     source = run.source()
     for number in range(1, 10_000):
-        if number % (_SAME_ADDRESS // policy.successes + 1) == 0:
+        if number % (polite_count(run.target, _SAME_ADDRESS) // policy.successes + 1) == 0:
             source = run.source()
         if await in_a_row(run, policy, account, source, f"{step} {number}", policy.successes):
             break
@@ -97,8 +122,7 @@ async def settle(
             return
         await run.wait_until_ns(run.clock.now_ns() + step_ns, f"the circuit of {policy.service} to close")
     if many_workers:
-        more = run.steps(f"{step} workers", call(policy, 1), 12, account=account, source=run.source())
-        await run.run(replace(more, fresh_connections=True))
+        await spread(run, f"{step} workers", call(policy, 1), 12, account, fresh_connections=True)
     run.facts.setdefault(SETTLED, True)
 
 
@@ -130,7 +154,7 @@ async def call_until_served(
     while run.clock.now_ns() < until_ns:
         await run.wait_until_ns(run.clock.now_ns() + step_ns, "the open circuit to let a trial through")
         number += 1
-        if number % _SAME_ADDRESS == 0:
+        if number % polite_count(run.target, _SAME_ADDRESS) == 0:
             source = run.source()
         if await in_a_row(run, policy, account, source, f"{step} {number}", 1):
             return True
@@ -149,7 +173,8 @@ def circuit_context(policy: CircuitBreakerPolicy, history: History, *parts: Evid
     """Return the context for the judges of a circuit: the history, and every fault of its service in these parts."""
     edges = [edge for part in parts for edge in part.edges]
     ours = tuple(span for span in spans(edges) if span.service == policy.service)
-    return CircuitContext(policy, history, ours)
+    answers = parts[0].answers if parts else None
+    return CircuitContext(policy, history, ours, answers=answers, headers_kept=True)
 
 
 def calls_in(history: History, *prefixes: str, operation: str | None = None) -> Sequence[int]:

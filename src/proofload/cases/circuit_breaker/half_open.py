@@ -15,12 +15,13 @@ from proofload.cases.circuit_breaker.calls import (
     call_until_served,
     calls_in,
     circuit_context,
+    failing_kind,
     settle,
     unsettled,
 )
 from proofload.cases.context import CaseContext
 from proofload.cases.evidence_rows import delivered
-from proofload.cases.fault_control import can_break
+from proofload.cases.fault_control import HANGS, breaking_kind, can_break
 from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
@@ -54,8 +55,10 @@ def can_hang(target: Target) -> HangingCircuit | Missing:
     policy = breakable(target)
     if isinstance(policy, Missing):
         return policy
-    if not can_break(target, policy.service, "pause"):
-        return Missing(f"the service {policy.service} can't be paused by its declared fault (faults.{policy.service})")
+    if not can_break(target, policy.service, *HANGS):
+        return Missing(
+            f"the service {policy.service} can't be made to hang by its declared fault (faults.{policy.service})"
+        )
     timeout_ns = target.services[policy.service].timeout or 0
     if timeout_ns == 0:
         return Missing(f"the target promises no timeout for {policy.service} (services.{policy.service}.timeout)")
@@ -96,7 +99,7 @@ async def hanging(run: CaseContext, circuit: HangingCircuit) -> None:
     policy = circuit.policy
     (account,) = await run.accounts(1)
     await settle(run, policy, account, many_workers=True)
-    async with run.fault(policy.service, "pause", _LEASE_NS):
+    async with run.fault(policy.service, breaking_kind(run.target, policy.service, HANGS) or HANGS[0], _LEASE_NS):
         run.doing(f"calling {policy.operation} while its service hangs")
         once = _patiently(circuit)
         await run.run(run.burst("hanging", once, policy.failures, account=account, source=run.source()))
@@ -148,13 +151,13 @@ async def trials(run: CaseContext, circuit: HangingCircuit) -> None:
     if policy.successes - 2 > 0:
         few = call(policy, policy.successes - 2)
         await run.run(run.steps("nearly closed", few, account=account, source=run.source()))
-    async with run.fault(policy.service, "stop", FAULT_NS):
+    async with run.fault(policy.service, failing_kind(run.target, policy), FAULT_NS):
         burst = _CALLS_AT_ONCE + policy.half_open_trials
         run.doing(f"calling a half-open circuit {burst} times at once while its service is down")
         await run.run(run.burst("trial at once", call(policy, 1), burst, account=account, source=run.source()))
     if not await call_until_served(run, policy, account, "second round", longest_ns):
         return
-    async with run.fault(policy.service, "stop", FAULT_NS):
+    async with run.fault(policy.service, failing_kind(run.target, policy), FAULT_NS):
         run.doing("failing a trial after a success")
         await run.run(run.steps("trial fails", call(policy, _AFTER_TRIAL), account=account, source=run.source()))
     run.doing(f"waiting for the circuit of {policy.service} to close, so that others find it as it was")

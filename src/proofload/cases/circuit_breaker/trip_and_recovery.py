@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from proofload.cases.accounts import Account
 from proofload.cases.case import Category, Priority, case
@@ -14,11 +14,14 @@ from proofload.cases.circuit_breaker.calls import (
     call,
     calls_in,
     circuit_context,
+    failing_kind,
     its_service,
     settle,
+    spread,
     unsettled,
 )
 from proofload.cases.context import CaseContext
+from proofload.cases.declared_limits import polite_count
 from proofload.cases.evidence_rows import delivered
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
@@ -31,6 +34,15 @@ from proofload.record.history import History
 _TRIP = "TC-CB-001"
 _REJECTIONS = 15
 _MORE_AFTER = 10
+_SETTLING = 20
+"""Successes with which a circuit was settled, at the most."""
+_MOST_FAILING = 400
+_LONGEST_WINDOW_NS = 60 * NS_PER_SECOND
+
+
+def _trip_ns(circuit: CircuitBreakerPolicy) -> int:
+    window_ns = (circuit.ratio_window or 0) if circuit.ratio is not None else 0
+    return 5 * NS_PER_SECOND + min(window_ns, _LONGEST_WINDOW_NS)
 
 
 @case(
@@ -42,7 +54,7 @@ _MORE_AFTER = 10
     requires=CIRCUIT,
     uses=lambda _: (),
     breaks=its_service,
-    takes=5 * NS_PER_SECOND,
+    takes=_trip_ns,
 )
 async def trip(run: CaseContext, circuit: CircuitBreakerPolicy) -> None:
     """The circuit opens on its declared number of consecutive failures, and then answers at once.
@@ -57,16 +69,25 @@ async def trip(run: CaseContext, circuit: CircuitBreakerPolicy) -> None:
     """
     (account,) = await run.accounts(1)
     await settle(run, circuit, account, many_workers=True)
-    source = run.source()
     run.doing(f"calling {circuit.operation} while its service is up")
-    await run.run(run.steps("before", call(circuit, 3), account=account, source=source))
-    async with run.fault(circuit.service, "stop", FAULT_NS):
+    await spread(run, "before", call(circuit, 1), 3, account)
+    if circuit.ratio is not None and circuit.ratio_window is not None:
+        over_ns = run.clock.now_ns() + min(circuit.ratio_window, _LONGEST_WINDOW_NS)
+        await run.wait_until_ns(over_ns, "the calls so far to leave the circuit's window")
+    async with run.fault(circuit.service, failing_kind(run.target, circuit), FAULT_NS):
         run.doing("failing, until the circuit opens and beyond")
         # Each over a connection of its own: all workers of the gateway must know of each other's failures.
-        failing = run.steps(
-            "failing", circuit.operation, circuit.failures + _REJECTIONS, account=account, source=source
-        )
-        await run.run(replace(failing, run=call(circuit, 1), fresh_connections=True))
+        count = failing_calls(circuit) + _REJECTIONS
+        await spread(run, "failing", call(circuit, 1), count, account, fresh_connections=True)
+
+
+def failing_calls(circuit: CircuitBreakerPolicy) -> int:
+    """Return how many calls must fail to open the circuit for certain, after the successes that settled it."""
+    if circuit.ratio is None:
+        return circuit.failures
+    # The successes may still be in a window that counts calls; of one that tumbles, two may be needed.
+    outweighed = math.ceil(_SETTLING * circuit.ratio / (1 - circuit.ratio)) + 1 if circuit.ratio < 1 else _SETTLING
+    return min(_MOST_FAILING, max(2 * circuit.minimum_calls, circuit.ratio_calls or 0, outweighed))
 
 
 @case(
@@ -103,7 +124,7 @@ async def recovery(run: CaseContext, circuit: CircuitBreakerPolicy) -> None:
         served = await _try(run, circuit, account, source, attempt)
     run.doing("closing the circuit, and calling on")
     more = circuit.successes - 1 + _MORE_AFTER
-    await run.run(run.steps("after", call(circuit, more), account=account, source=run.source()))
+    await spread(run, "after", call(circuit, 1), more, account)
 
 
 async def _try(
@@ -115,7 +136,7 @@ async def _try(
         got.append((await user.request(circuit.operation, keep_body=True)).ok)
 
     # A fresh address now and then: trying for a minute must not run into the rate limit.
-    fresh = source if number % 40 else run.source()
+    fresh = source if number % polite_count(run.target, 40) else run.source()
     await run.run(run.steps(f"attempt {number}", once, account=account, source=fresh))
     return sum(got)
 
@@ -126,7 +147,7 @@ def judge_trip(evidence: Evidence, circuit: CircuitBreakerPolicy) -> list[Findin
     if doubt := unsettled(evidence):
         return doubt
     context = circuit_context(circuit, evidence.history, evidence)
-    return delivered(evidence, judge_breaker(context, _rows(evidence.history), expect=OPENING))
+    return delivered(evidence, judge_breaker(context, _rows(circuit, evidence.history), expect=OPENING))
 
 
 @recovery.judge
@@ -136,11 +157,14 @@ def judge_recovery(evidence: Evidence, circuit: CircuitBreakerPolicy) -> list[Fi
     parts = [before.history, evidence.history] if before is not None else [evidence.history]
     history = History.concat(parts)
     context = circuit_context(circuit, history, before or evidence)
-    return delivered(evidence, judge_breaker(context, _rows(history), expect=RECOVERY))
+    return delivered(evidence, judge_breaker(context, _rows(circuit, history), expect=RECOVERY))
 
 
-def _rows(history: History) -> Sequence[int]:
+def _rows(circuit: CircuitBreakerPolicy, history: History) -> Sequence[int]:
     """Return the calls of both cases, but for those that saw to it that the circuit was closed before."""
     every = calls_in(history, "TC-CB-")
+    if circuit.ratio is not None:
+        # A window of calls or of time still holds those that settled the circuit.
+        return every
     settling = set(calls_in(history, f"{_TRIP}/settle"))
     return [row for row in every if row not in settling]

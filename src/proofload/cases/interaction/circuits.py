@@ -14,6 +14,7 @@ from proofload.cases.circuit_breaker.calls import (
     call,
     calls_in,
     circuit_context,
+    failing_kind,
     its_operation,
     its_service,
     settle,
@@ -34,7 +35,7 @@ from proofload.cases.metrics_and_audit import (
 from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
-from proofload.judge.breaker import CallKind, CircuitContext, calls_of, judge_never_trips
+from proofload.judge.breaker import CallKind, calls_of, judge_never_trips
 from proofload.judge.evidence import Evidence
 from proofload.judge.rate_limit import RateLimitContext, judge_admission
 from proofload.judge.verdict import Finding, Outcome, held
@@ -146,7 +147,9 @@ def judge_rejections(evidence: Evidence, found: LimitedCircuit) -> list[Finding]
     status = evidence.history.numbers("status")[list(rows)] if rows else np.empty(0, dtype=np.int64)
     seen = int(np.count_nonzero(status == limit.status))
     told = held(REJECTED, f"{seen} requests were rejected", examined=seen, needed=2 * policy.failures)
-    return delivered(evidence, [*judge_never_trips(CircuitContext(policy, evidence.history), rows, "rejections"), told])
+    return delivered(
+        evidence, [*judge_never_trips(circuit_context(policy, evidence.history, evidence), rows, "rejections"), told]
+    )
 
 
 @case(
@@ -188,7 +191,7 @@ def judge_contention(evidence: Evidence, found: LockedCircuit) -> list[Finding]:
         return doubt
     _, circuit = found
     rows = calls_in(evidence.history, f"{evidence.case}/contending", f"{evidence.case}/then another")
-    context = CircuitContext(circuit, evidence.history)
+    context = circuit_context(circuit, evidence.history, evidence)
     neutral = calls_of(context, rows).of(CallKind.NEUTRAL) if rows else np.zeros(0, dtype=np.bool_)
     seen = int(np.count_nonzero(neutral))
     told = held(CONTENDED, f"{seen} operations met a held lock", examined=seen, needed=2 * circuit.failures)
@@ -220,7 +223,7 @@ async def open_circuit(run: CaseContext, found: RecordedCircuit) -> None:
     (policy, limit), _ = found
     (account,) = await run.accounts(1)
     await settle(run, policy, account)
-    async with run.fault(policy.service, "stop", FAULT_NS), run.exclusive():
+    async with run.fault(policy.service, failing_kind(run.target, policy), FAULT_NS), run.exclusive():
         run.readings.begin_audit()
         await run.readings.services("before")
         await run.readings.prometheus("served")

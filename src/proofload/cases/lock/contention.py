@@ -17,7 +17,7 @@ from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
-from proofload.judge.lock import AccountBalance, Movement, judge_lock
+from proofload.judge.lock import AccountBalance, Movement, balance_in, judge_lock, why_no_balance
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import LockPolicy
 from proofload.plan.target import Target
@@ -188,11 +188,15 @@ def _judge_user(evidence: Evidence, policy: LockPolicy, step: str) -> list[Findi
         if one.workload.startswith(prefix):
             bursts.setdefault(one.workload, []).append(one.row)
     accounts = [] if account is None else [account]
-    found = judge_lock(policy, evidence.history, movements, accounts, bursts=list(bursts.values()))
+    found = judge_lock(
+        policy, evidence.history, movements, accounts, bursts=list(bursts.values()), answers=evidence.answers
+    )
     if account is None:
         # What was answered can be told without the money.
         found = [finding for finding in found if finding.rule not in _MONEY]
-        says = "the user's balance was not read before and after, so nothing adds up"
+        reads = [one for one in exchanges if one.operation == policy.balance]
+        why = next((why for one in reads if (why := why_no_balance(policy, one.body))), "it was not answered")
+        says = f"the user's balance could not be read before and after ({why}), so nothing adds up"
         found.append(Finding(_MONEY[0], Outcome.INCONCLUSIVE, says))
     return [replace(finding, says=f"{step}: {finding.says}") for finding in found]
 
@@ -212,7 +216,7 @@ def _judge_strangers(evidence: Evidence, policy: LockPolicy) -> list[Finding]:
             return []
         accounts.append(account)
         movements += _movements(evidence, name, [*exchanges, *mine], step)
-    found = judge_lock(policy, evidence.history, movements, accounts, needed=_STRANGERS)
+    found = judge_lock(policy, evidence.history, movements, accounts, needed=_STRANGERS, answers=evidence.answers)
     # No contention at all is what is hoped for here, so there is no answer whose status could be judged.
     told = [one for one in found if one.rule != "lock.wrong_status" or one.outcome is Outcome.FAIL]
     return [replace(finding, says=f"{policy.name}, different users: {finding.says}") for finding in told]
@@ -223,7 +227,7 @@ def _account(
 ) -> AccountBalance | None:
     told: dict[str, tuple[int, int]] = {}
     for one in exchanges:
-        value = number_in(one.body, policy.balance_field)
+        value = balance_in(policy, one.body)
         if value is not None:
             told[one.workload.removeprefix(f"{evidence.case}/")] = (value, one.row)
     first, last = told.get(f"{step} first"), told.get(f"{step} last")
@@ -235,7 +239,7 @@ def _movements(evidence: Evidence, name: str, exchanges: Sequence[Exchange], ste
     for one in exchanges:
         policy = kinds.get(one.operation)
         if policy is not None and one.sent_ns >= 0:
-            told = number_in(one.body, policy.balance_field) if one.status < 400 else None
+            told = balance_in(policy, one.body) if one.status < 400 else None
             yield Movement(one.row, name, policy.kind, policy.amount or 0, told)
 
 
@@ -247,12 +251,6 @@ def _of_steps(evidence: Evidence, step: str, *, exact: bool = False) -> list[Exc
     parts += [f"{name} burst {i}" for i in range(_BURSTS + 1)]
     wanted = workload == name if exact else workload.is_in(parts)
     return evidence.history.exchanges(int(row) for row in evidence.history.rows_where(wanted))
-
-
-def number_in(body: bytes | None, field: str) -> int | None:
-    """Return the whole number at a field of a JSON answer, where there is one."""
-    value = value_in(body, field)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def value_in(body: bytes | None, field: str) -> Any:

@@ -15,12 +15,12 @@ from proofload.cases.declared_limits import polite_count
 from proofload.cases.evidence_rows import delivered, rows_of, steps_of
 from proofload.cases.fault_control import can_break
 from proofload.cases.isolation import service_of
-from proofload.cases.lock.contention import LOCKS, number_in, once, reckoned
+from proofload.cases.lock.contention import LOCKS, once, reckoned
 from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
-from proofload.judge.lock import AccountBalance, Movement, judge_lock
+from proofload.judge.lock import AccountBalance, Movement, balance_in, judge_lock
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import LockPolicy
 from proofload.plan.target import Target
@@ -265,14 +265,16 @@ def _judged(evidence: Evidence, policy: LockPolicy, prefixes: Sequence[str], tol
     for name, exchanges in by_user.items():
         exchanges.sort(key=lambda one: one.sent_ns)
         reads = [one for one in exchanges if one.operation == policy.balance]
-        reading = [(one, value) for one in reads if (value := number_in(one.body, policy.balance_field)) is not None]
+        reading = [(one, value) for one in reads if (value := balance_in(policy, one.body)) is not None]
         if len(reading) >= 2:
             accounts.append(AccountBalance(name, reading[0][1], reading[-1][1], reading[-1][0].row))
             movements += _movements(evidence.target, name, exchanges)
     if len(accounts) < len(by_user) or not accounts:
         says = f"the balance of {len(by_user) - len(accounts)} of {len(by_user)} users was not read before and after"
         return [Finding("lock.money_not_conserved", Outcome.INCONCLUSIVE, says)]
-    found = judge_lock(policy, evidence.history, movements, accounts, faults=tuple(spans(evidence.edges)))
+    found = judge_lock(
+        policy, evidence.history, movements, accounts, faults=tuple(spans(evidence.edges)), answers=evidence.answers
+    )
     return [_tried(one) for one in found if one.rule in told or one.outcome is Outcome.FAIL]
 
 
@@ -286,7 +288,7 @@ def _movements(target: Target, name: str, exchanges: Sequence[Exchange]) -> Iter
     for one in exchanges:
         policy = kinds.get(one.operation)
         if policy is not None and one.sent_ns >= 0:
-            told = number_in(one.body, policy.balance_field) if one.status < 400 else None
+            told = balance_in(policy, one.body) if one.status < 400 else None
             yield Movement(one.row, name, policy.kind, policy.amount or 0, told)
 
 

@@ -100,6 +100,7 @@ def judge_counted(evidence: Evidence, locks: list[CountedLock]) -> list[Finding]
             after,
             exclusive=bool(metrics and metrics.exclusive),
             needed=_BURSTS,
+            answers=evidence.answers,
         )
     return delivered(evidence, findings)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import polars as pl
 
@@ -14,6 +12,7 @@ from proofload.cases.circuit_breaker.calls import (
     call,
     calls_in,
     circuit_context,
+    failing_kind,
     its_operation,
     its_service,
     settle,
@@ -25,7 +24,7 @@ from proofload.cases.evidence_rows import delivered
 from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
-from proofload.judge.breaker import CallKind, CircuitContext, calls_of, judge_never_trips
+from proofload.judge.breaker import CallKind, calls_of, judge_never_trips
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Finding, held
 from proofload.plan.policies import CircuitBreakerPolicy
@@ -104,9 +103,10 @@ def judge_client_errors(evidence: Evidence, policy: CircuitBreakerPolicy) -> lis
     """TC-NEG-004: the circuit stayed closed, however many 4xx went through it."""
     if doubt := unsettled(evidence):
         return doubt
-    context = CircuitContext(policy, evidence.history)
+    context = circuit_context(policy, evidence.history, evidence)
     rows = calls_in(evidence.history, f"{evidence.case}/4xx", f"{evidence.case}/then well")
-    seen = _count(context, rows, CallKind.NEUTRAL)
+    calls = calls_of(context, rows)
+    seen = int(np.count_nonzero(calls.of(CallKind.NEUTRAL) & ~calls.aside))
     told = held(CLIENT_ERRORS, f"{seen} answers were 4xx", examined=seen, needed=2 * policy.failures)
     return delivered(evidence, [*judge_never_trips(context, rows, "4xx answers"), told])
 
@@ -135,7 +135,7 @@ async def failures_apart(run: CaseContext, policy: CircuitBreakerPolicy) -> None
     await settle(run, policy, account)
     source = run.source()
     for i in range(1, _ROUNDS + 1):
-        async with run.fault(policy.service, "stop", FAULT_NS):
+        async with run.fault(policy.service, failing_kind(run.target, policy), FAULT_NS):
             run.doing(f"failing {policy.failures - 1} times, round {i} of {_ROUNDS}")
             await run.run(run.steps(f"failing {i}", call(policy, policy.failures - 1), account=account, source=source))
         await run.run(run.steps(f"well {i}", call(policy, _GOOD), account=account, source=source))
@@ -205,8 +205,3 @@ def _wrong(policy: CircuitBreakerPolicy, count: int) -> Script:
             await user.request(name, keep_body=True)
 
     return script
-
-
-def _count(context: CircuitContext, rows: Sequence[int], *kinds: CallKind) -> int:
-    calls = calls_of(context, rows)
-    return int(np.count_nonzero(calls.of(*kinds)))

@@ -78,7 +78,7 @@ def judge_strangers(evidence: Evidence, locks: tuple[LockPolicy, ...]) -> list[F
                 sorted(evidence.history.exchanges(rows_of(evidence, step).tolist()), key=lambda each: each.user)
             )
         ]
-        found = attempts(policy, evidence.history, movements)
+        found = attempts(policy, evidence.history, movements, evidence.answers)
         findings += [
             replace(_at_least(told), says=f"{policy.name}: {told.says}")
             for told in judge_contention(policy, found, ())

@@ -14,7 +14,7 @@ from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import polite_count
 from proofload.cases.evidence_rows import rows_of
-from proofload.cases.fault_control import can_break
+from proofload.cases.fault_control import HANGS, breaking_kind, can_break
 from proofload.cases.reads import reads
 from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
@@ -124,7 +124,7 @@ async def company(run: CaseContext, here: HungService) -> None:
     accounts = list(await run.accounts(4))
     run.doing("calling services that are well")
     await run.run(*_company(run, here, accounts, _BEFORE, _BEFORE_NS))
-    async with run.turn(), run.fault(here.victim, "pause", _LOST_NS):
+    async with run.turn(), run.fault(here.victim, breaking_kind(run.target, here.victim, HANGS) or HANGS[0], _LOST_NS):
         run.doing(f"calling {here.victim}, which hangs, and the others")
         most = math.ceil(_HANGING_PER_SECOND * _HANGING_NS / NS_PER_SECOND)
         hanging = ConstantRate(
@@ -197,7 +197,8 @@ async def giving_up(run: CaseContext, here: HungService) -> None:
 
     run.doing(f"calling {here.victim} while it is well")
     await run.run(run.crowd(_BEFORE, call, _CALLS, 1, accounts=accounts, sources=run.sources(_CALLS)))
-    async with run.turn(), run.fault(here.victim, "pause", patience_ns + _LOST_NS):
+    hangs = breaking_kind(run.target, here.victim, HANGS) or HANGS[0]
+    async with run.turn(), run.fault(here.victim, hangs, patience_ns + _LOST_NS):
         run.doing(f"waiting for an answer in place of {here.victim}, which hangs")
         await run.run(run.crowd(_CALLERS, call, _CALLS, 1, accounts=accounts, sources=run.sources(_CALLS)))
     await _well_again(run, here, accounts[0])

@@ -63,7 +63,7 @@ class CircuitContext:
     """How much longer or shorter than declared a circuit may stay open; None: a fiftieth, from 20 ms to 1 s."""
     linger_ns: int = 10 * NS_PER_SECOND
     """How long after a client gave up on a call its outcome may still have counted."""
-    neutral_codes: tuple[str, ...] = ("LOCK_CONTENTION", "OVERLOADED", "RATE_LIMITED")
+    neutral_codes: tuple[str, ...] = ()
     """Error codes, in the body, of answers that are no failure of the service."""
     trial_ns: int = 0
     """How long the service surely takes for each trial; needed to tell a flood of successes from one after another."""

@@ -89,7 +89,7 @@ def test_what_is_no_failure_opens_no_circuit(judge: Any, step: str, status: int,
 
     def judged(*, tripped: bool = False, count: int = 20, settled: bool = True) -> Any:
         tape = Tape(case)
-        tape.add(step, status, count, operation=operation, body=body)
+        tape.add(step, status, count, operation="orders" if status == 429 else "deposit", body=body)
         tape.add("then another", 503 if tripped else 200, 3, operation=operation, body=OPEN if tripped else b"{}")
         return judge(tape.evidence(TARGET, facts={SETTLED: settled}))
 

@@ -26,7 +26,8 @@ def stage(world, tripping_call=None, **changes):
     policy = CircuitBreakerPolicy(
         service="orders", operation="buy", open_for=f"{OPEN_NS}ns", tripping_call=tripping_call
     )
-    return CircuitContext(**{"policy": policy, "history": world.history, "spans": world.spans, **changes})
+    given = {"policy": policy, "history": world.history, "spans": world.spans, "neutral_codes": ("LOCK_CONTENTION",)}
+    return CircuitContext(**{**given, **changes})
 
 
 def world(scenario, breaker=HonestBreaker, seed=3, **kwargs):
