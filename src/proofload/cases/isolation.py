@@ -59,17 +59,17 @@ def disturbed_by(target: Target, services: Iterable[str]) -> frozenset[str]:
 
     A gateway, and a store that no operation calls and nobody says to depend on, may be behind everything.
     """
-    found: set[str] = set()
-    waiting = list(services)
-    while waiting:
-        one = waiting.pop()
-        if one in found:
-            continue
-        found.add(one)
-        waiting += [name for name, service in target.services.items() if one in service.depends_on]
-    if any(_is_behind_everything(target, one) for one in found):
+    broken = list(services)
+    if any(_is_behind_everything(target, one) for one in broken):
         return frozenset({EVERYTHING})
-    return frozenset(map(service_resource, found))
+    found: set[str] = set()
+    while broken:
+        one = broken.pop()
+        if one not in found:
+            found.add(one)
+            broken += [name for name, service in target.services.items() if one in service.depends_on]
+    # That a gateway depends on what it forwards to goes without saying: its other calls are not disturbed.
+    return frozenset(map(service_resource, found - {gateway_service(target)}))
 
 
 def share_an_allowance(target: Target, limit: RateLimitPolicy) -> bool:
@@ -94,7 +94,8 @@ def _is_behind_everything(target: Target, service: str) -> bool:
         return True
     called = {service_of(target, operation) for operation in target.operations}
     needed = {name for one in target.services.values() for name in one.depends_on}
-    return service not in called | needed
+    declared = target.services.get(service)
+    return service not in called | needed and not (declared and declared.depends_on)
 
 
 def _origin(url: str) -> tuple[str, int | None]:
