@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from proofload.cases.accounts import Account
+from proofload.cases.backend_hits import hits_between
 from proofload.cases.case import Category, Priority, case
 from proofload.cases.circuit_breaker.calls import (
     CIRCUIT,
@@ -34,6 +36,8 @@ from proofload.record.history import History
 _TRIP = "TC-CB-001"
 _REJECTIONS = 15
 _MORE_AFTER = 10
+_LOOK_EVERY, _LOOK_SOON = 12, 4
+_WHILE_OPEN = "while open"
 _SETTLING = 20
 """Successes with which a circuit was settled, at the most."""
 _MOST_FAILING = 400
@@ -107,8 +111,8 @@ async def recovery(run: CaseContext, circuit: CircuitBreakerPolicy) -> None:
 
     Sends: a call a second to the open circuit of TC-CB-001, whose service is up again, until one is served;
         then the successes that close it and ten more
-    Passes when: no call came through before the time was over, rejections did not prolong it, and after the
-        declared successes every call was served
+    Passes when: no call came through before the time was over, none that was rejected reached the service,
+        rejections did not prolong it, and after the declared successes every call was served
     Reading FAIL: the finding shows the call that came through too early, or the one still rejected too late
     Least evidence: calls just before and after the end of the open time
     """
@@ -119,6 +123,9 @@ async def recovery(run: CaseContext, circuit: CircuitBreakerPolicy) -> None:
     served = 0
     attempt = 0
     while served == 0 and run.clock.now_ns() < until_ns:
+        if attempt % _LOOK_EVERY == 0 or attempt == _LOOK_SOON:
+            # The service is up again, and its own count tells whether rejected calls reach it all the same.
+            await run.readings.services(f"{_WHILE_OPEN} {attempt}")
         await run.wait_until_ns(run.clock.now_ns() + step_ns, "the open circuit to let a trial through")
         attempt += 1
         served = await _try(run, circuit, account, source, attempt)
@@ -157,6 +164,8 @@ def judge_recovery(evidence: Evidence, circuit: CircuitBreakerPolicy) -> list[Fi
     parts = [before.history, evidence.history] if before is not None else [evidence.history]
     history = History.concat(parts)
     context = circuit_context(circuit, history, before or evidence)
+    hits = tuple(hits_between(evidence, circuit.service, circuit.operation, _WHILE_OPEN))
+    context = replace(context, hits=hits)
     return delivered(evidence, judge_breaker(context, _rows(circuit, history), expect=RECOVERY))
 
 
