@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs quick check format bench bench-judges fuzz prove defects generate lock clean debian-packages
+.PHONY: help demo test docs quick check format bench bench-judges fuzz prove strangers defects generate lock clean debian-packages
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,10 @@ bench-judges: $(VENV)/.demo.stamp ## Measure the judges at 10 k to 10 M exchange
 
 defects: $(VENV)/.demo.stamp ## Run each defect of the reference system against the case named for it (minutes)
 	@$(BIN)/python scripts/defects.py $(ARGS)
+
+strangers: $(VENV)/.demo.stamp ## Put limiters and breakers that others wrote to the test (writes docs/strangers.md with ARGS=--write)
+	@PYTHON=$(PYTHON) scripts/strangers.sh
+	@$(BIN)/python tests/strangers/strangers.py $(ARGS)
 
 prove: $(VENV)/.demo.stamp $(VENV)/.dev.stamp ## Prove the judges on simulated systems, honest and broken (writes docs/proof.md)
 	@$(BIN)/python tests/prove/proof.py $(ARGS)
