@@ -6,12 +6,25 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from proofload.core.errors import PlanError, Problem
 from proofload.discover.imported_operations import Imported, holds_field
 from proofload.discover.openapi import operation_name
+from proofload.discover.recorded_secrets import (
+    UnreadableBodyError,
+    encoded,
+    is_form,
+    is_multipart,
+    is_plain_json,
+    parse_container,
+    redacted_form,
+    redacted_json,
+    redacted_text,
+    redacted_value,
+)
 from proofload.plan.masking import looks_secret, masked_text
 
 _KEPT_HEADERS = ("accept", "content-type")
@@ -122,10 +135,14 @@ def _take(found: Imported, request: Mapping[str, Any], method: str, path: str, s
     told: dict[str, Any] = {"method": method, "path": quote(path, safe=_SAFE_IN_PATH) + _query(found, query)}
     kind = headers.get("content-type", "").lower()
     if isinstance(body, str) and body:
-        if "multipart" in kind or (isinstance(posted, Mapping) and posted.get("encoding")):
+        if "multipart" in kind or is_multipart(body) or (isinstance(posted, Mapping) and posted.get("encoding")):
             found.left_out.append(f"{what}: a body of files ({kind})")
             return
-        told |= _body(found, body, kind)
+        try:
+            told |= _body(found, body, kind)
+        except UnreadableBodyError as why:
+            found.left_out.append(f"{what}: {why}")
+            return
         if "json" in told:
             headers.pop("content-type", None)
     if headers.get("accept") == "*/*":
@@ -154,53 +171,26 @@ def _query(found: Imported, query: str) -> str:
         return ""
     pairs = parse_qsl(query, keep_blank_values=True)
     return "?" + "&".join(
-        f"{quote(name, safe='')}=" + (found.variable(name) if looks_secret(name) else quote(value, safe=""))
+        f"{quote(name, safe='')}="
+        + (found.variable(name) if looks_secret(name) else encoded(redacted_value(value, found.variable), plus=False))
         for name, value in pairs
     )
 
 
 def _body(found: Imported, text: str, kind: str) -> dict[str, Any]:
-    if "json" in kind or not kind:
-        try:
-            content = _without_secrets(found, json.loads(text, parse_constant=_refuse))
-            # Half of a surrogate pair is legal in JSON and nowhere else: it stays escaped, inside a text.
-            return {"body": json.dumps(content)} if _has_half_pairs(content) else {"json": content}
-        except (ValueError, RecursionError):
-            pass
-    if "form-urlencoded" in kind:
-        pairs = parse_qsl(text, keep_blank_values=True)
-        # A field must stay as it is written, so what is secret is put together by hand.
-        return {"body": "&".join(_pair(found, name, value) for name, value in pairs)}
-    return {"body": masked_text(text)}
+    """Return the body as it is declared, without secrets. What it is shows in the text: a declared type may be wrong.
 
-
-def _has_half_pairs(content: Any) -> bool:
-    try:
-        json.dumps(content, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
-def _pair(found: Imported, name: str, value: str) -> str:
-    if looks_secret(name):
-        return urlencode({name: ""}) + found.variable(name)
-    return urlencode({name: value})
-
-
-def _without_secrets(found: Imported, value: Any, secret: str = "") -> Any:
-    """Return a JSON value with variables for what stands under a secret-looking key, `secret`, however deep."""
-    if isinstance(value, dict):
-        return {
-            key: _without_secrets(found, inner, secret or (key if looks_secret(key) else ""))
-            for key, inner in value.items()
-        }
-    if isinstance(value, list):
-        return [_without_secrets(found, inner, secret) for inner in value]
-    if secret and value is not None and not isinstance(value, bool):
-        return found.variable(secret)
-    return masked_text(value) if isinstance(value, str) else value
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")
+    Raises UnreadableBodyError where secrets can't be told from the rest.
+    """
+    content = parse_container(text)
+    if content is None and ("json" in kind or not kind):
+        with suppress(ValueError):
+            content = json.loads(text)
+    if content is not None:
+        content = redacted_json(content, found.variable)
+        # Under another type it has to go out under that type, as text; so must what JSON itself can't carry.
+        as_json = ("json" in kind or not kind) and is_plain_json(content)
+        return {"json": content} if as_json else {"body": json.dumps(content)}
+    if "form-urlencoded" in kind and is_form(text):
+        return {"body": redacted_form(text, found.variable)}
+    return {"body": redacted_text(text, found.variable)}

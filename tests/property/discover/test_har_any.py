@@ -6,7 +6,7 @@ import json
 from contextlib import suppress
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proofload.core.errors import PlanError
@@ -30,7 +30,9 @@ values = st.recursive(
 )
 named = st.fixed_dictionaries({"name": st.sampled_from(["Accept", "Content-Type", "X-Y"]), "value": scraps})
 posted = st.builds(
-    lambda kind, body: {"mimeType": kind, "text": json.dumps(body)}, st.sampled_from(["", "application/json"]), values
+    lambda kind, body: {"mimeType": kind, "text": json.dumps(body)},
+    st.sampled_from(["", "application/json", "text/plain", "application/x-www-form-urlencoded", "0"]),
+    values,
 )
 requests = st.fixed_dictionaries(
     {
@@ -42,7 +44,18 @@ requests = st.fixed_dictionaries(
 )
 
 
+def _typed(kind: str, **body: Any) -> list[dict[str, Any]]:
+    header = [{"name": "Content-Type", "value": kind}] if kind else []
+    posted = {"mimeType": kind, "text": json.dumps(body)}
+    return [{"method": "POST", "url": "http://h.test/a", "headers": header, "postData": posted}]
+
+
 @given(st.lists(requests, max_size=4))
+@example(_typed("0", api_key=[SECRET]))
+@example(_typed("text/plain", token={"a": SECRET}))
+@example(_typed("application/x-www-form-urlencoded", password=SECRET))
+@example(_typed("application/json", packed=json.dumps({"api_key": [SECRET]})))
+@example(_typed("application/json", token=[float("nan"), SECRET]))
 def test_an_archive_gives_a_readable_file_without_secrets_or_a_told_problem(listed: list[dict[str, Any]]) -> None:
     text = json.dumps({"log": {"entries": [{"request": one} for one in listed]}})
     with suppress(PlanError):
