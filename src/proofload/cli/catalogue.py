@@ -15,7 +15,7 @@ from proofload.cases.case import AnyCase, Category, PlannedCase
 from proofload.cli.exit_status import ExitStatus
 from proofload.core.units import format_duration
 from proofload.drive.connectivity import reach
-from proofload.plan.ownership import prove_ownership
+from proofload.drive.ownership_challenge import prove_ownership
 from proofload.plan.reader import read_target
 from proofload.plan.target import Target
 from proofload.record.bundle import dump_json

@@ -15,8 +15,8 @@ from proofload.core.units import format_duration, parse_duration_ns, parse_rate_
 from proofload.discover.budget import Manners
 from proofload.discover.limiter import Discovery, discover
 from proofload.discover.policy_text import policy_yaml
+from proofload.drive.ownership_challenge import prove_ownership
 from proofload.plan.operation import Operation
-from proofload.plan.ownership import prove_ownership
 from proofload.plan.reader import read_target
 from proofload.plan.target import Target
 from proofload.record.bundle import dump_json

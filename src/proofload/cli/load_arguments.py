@@ -170,7 +170,7 @@ def read_target_of(order: LoadOrder, url: str, path: Path | None) -> None:
     if path is None:
         return
     from proofload.drive.http.endpoint import Endpoint
-    from proofload.plan.ownership import prove_ownership
+    from proofload.drive.ownership_challenge import prove_ownership
     from proofload.plan.reader import read_target
     from proofload.plan.workload import Ceilings
 

@@ -17,7 +17,7 @@ from proofload.discover.draft import draft
 from proofload.discover.limiter import Discovery, discover
 from proofload.discover.openapi import Api, merged, read_openapi
 from proofload.discover.survey import Found, Visitor, survey
-from proofload.plan.ownership import prove_ownership
+from proofload.drive.ownership_challenge import prove_ownership
 from proofload.plan.reader import parse_target
 from proofload.plan.target import Target
 

@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 from proofload.core.clock import SystemClock
 from proofload.core.errors import ProofloadError
 from proofload.core.units import NS_PER_SECOND, format_duration
+from proofload.drive.ownership_challenge import prove_ownership
 from proofload.faults.journal import Journal
 from proofload.plan.faults import CommandFault, DockerFault, KubernetesFault, SupervisedFault
-from proofload.plan.ownership import prove_ownership
 from proofload.plan.target import Target
 
 _ENOUGH_FILES = 8_192

@@ -17,8 +17,8 @@ from proofload.core.clock import SystemClock
 from proofload.core.seeds import fresh_seed
 from proofload.drive.engine import Engine
 from proofload.drive.http.endpoint import Endpoint
+from proofload.drive.ownership_challenge import prove_ownership
 from proofload.judge.verdict import Verdict
-from proofload.plan.ownership import prove_ownership
 from proofload.plan.target import Target
 from proofload.record.bundle import BundleWriter, new_bundle_path
 from proofload.report.as_json import SCHEMA_VERSION, verdict_json

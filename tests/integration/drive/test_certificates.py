@@ -12,7 +12,7 @@ import trustme
 
 from proofload.core.errors import SafetyError, TargetError
 from proofload.drive.connectivity import reach
-from proofload.plan.ownership import fetch_challenge, prove_ownership
+from proofload.drive.ownership_challenge import fetch_challenge, prove_ownership
 from proofload.plan.reader import parse_target
 from proofload.plan.target import Target
 

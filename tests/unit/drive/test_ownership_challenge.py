@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import pytest
 
 from proofload.core.errors import PlanError, SafetyError, TargetError
-from proofload.plan import ownership
-from proofload.plan.ownership import fetch_challenge, parse_allow, prove_ownership
+from proofload.drive import ownership_challenge
+from proofload.drive.ownership_challenge import fetch_challenge, prove_ownership
+from proofload.plan.ownership import parse_allow
 from proofload.plan.reader import parse_target
 from proofload.plan.target import Target
 
@@ -213,6 +214,6 @@ def test_an_answer_without_end_is_cut() -> None:
 
 
 def test_who_stays_silent_is_waited_for_no_longer_than_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ownership, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(ownership_challenge, "_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(OSError, match="timed out"):
         fetch_challenge("127.0.0.1", server.getsockname()[1], "gateway.test", None)
