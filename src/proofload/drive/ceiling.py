@@ -4,16 +4,39 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from proofload.core.clock import Clock
 from proofload.core.units import NS_PER_SECOND
+from proofload.drive.http.wire import Wire
+from proofload.drive.rows import Rows
 from proofload.plan.workload import Ceilings
-
-if TYPE_CHECKING:
-    from proofload.drive.engine import Engine
 
 _EVERY_S = 0.005
 _UNLIMITED = 2**63
+
+
+class Limited(Protocol):
+    """What a ceiling has to see and to stop: one load generator."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that a ceiling's rate and duration are measured by."""
+        ...
+
+    @property
+    def wire(self) -> Wire:
+        """Holds back what comes above its budget."""
+        ...
+
+    @property
+    def rows(self) -> Rows:
+        """Counts the requests that were made."""
+        ...
+
+    def stop(self, *, at_once: bool = False, reason: str = "") -> None:
+        """End the run; what is under way may finish, or is cut `at_once`."""
+        ...
 
 
 class Ceiling:
@@ -22,7 +45,7 @@ class Ceiling:
     In any second no more than the ceiling's rate is sent, and 2 % for the coarseness of the loop's timer.
     """
 
-    def __init__(self, ceilings: Ceilings, engine: Engine) -> None:
+    def __init__(self, ceilings: Ceilings, engine: Limited) -> None:
         self._ceilings = ceilings
         self._engine = engine
         self._past: deque[tuple[int, int]] = deque()

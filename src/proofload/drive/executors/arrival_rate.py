@@ -6,17 +6,14 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from proofload.core.errors import ToolError
 from proofload.drive.executors.base import TIMER_TICK_NS, Runner
+from proofload.drive.executors.host import ExecutorHost
 from proofload.drive.user import User
 from proofload.plan import workload as plan
 from proofload.plan.arrivals import arrival_blocks, count
 from proofload.record.exchange import Fault
-
-if TYPE_CHECKING:
-    from proofload.drive.engine import Engine
 
 _MOST_IN_A_TURN = 64
 _END = 2**63 - 1
@@ -30,8 +27,8 @@ class OpenRunner(Runner):
 
     workload: plan.ConstantRate | plan.RampingRate | plan.PoissonArrivals
 
-    def __init__(self, engine: Engine, workload: plan.AnyWorkload, number: int, first_user: int) -> None:
-        super().__init__(engine, workload, number, first_user)
+    def __init__(self, host: ExecutorHost, workload: plan.AnyWorkload, number: int, first_user: int) -> None:
+        super().__init__(host, workload, number, first_user)
         self._free: deque[User] = deque()
         self._indices = iter(self.mine(self.workload.max_users))
         self._plan_over = asyncio.Event()
@@ -51,7 +48,7 @@ class OpenRunner(Runner):
             )
         else:
             self._operation = self.wire.rows.operations.number("")
-        blocks = arrival_blocks(load, self.engine.seed, self.engine.shard, self.engine.shards)
+        blocks = arrival_blocks(load, self.host.seed, self.host.shard, self.host.shards)
         self._due = (begin_ns + due for block in blocks for due in block.tolist())
         self._next_ns = next(self._due, _END)
         if self._next_ns == _END:
@@ -93,7 +90,7 @@ class OpenRunner(Runner):
     def _tick(self) -> None:
         if self.stopping.is_set():
             return
-        now_ns = self.engine.clock.now_ns()
+        now_ns = self.host.clock.now_ns()
         due_ns = self._next_ns
         if due_ns > now_ns:
             self._sleep(due_ns, now_ns)
@@ -119,7 +116,7 @@ class OpenRunner(Runner):
         work = rows.made + len(rows.finished)
         last_ns, last_work = self._last_spin
         if last_work == work:
-            self.engine.spin_ns += now_ns - last_ns
+            self.host.spin_ns += now_ns - last_ns
         self._last_spin = (now_ns, work)
         loop.call_soon(self._tick)
 
@@ -143,17 +140,17 @@ class OpenRunner(Runner):
         try:
             self.wire.rows.add_ended(due_ns, self.first_user, self.number, self._operation, fault)
         except ToolError as error:
-            self.engine.fail(error)
+            self.host.fail(error)
             return
         self.wire.budget += 1
         self.wire.dropped += 1
 
     def _leave_unmade(self, begin_ns: int) -> None:
         """Arrivals that were due before the stop are rows; how many were still to come is counted."""
-        now_ns = self.engine.clock.now_ns()
+        now_ns = self.host.clock.now_ns()
         while self._next_ns <= now_ns:
             self.made += 1
             self._drop(self._next_ns, Fault.STOPPED)
             self._next_ns = next(self._due, _END)
-        planned = len(range(self.engine.shard, count(self.workload, self.engine.seed), self.engine.shards))
+        planned = len(range(self.host.shard, count(self.workload, self.host.seed), self.host.shards))
         self.unmade = planned - self.made

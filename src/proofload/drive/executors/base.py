@@ -7,17 +7,15 @@ import contextlib
 import itertools
 import random
 from collections.abc import Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from proofload.core.seeds import stream
+from proofload.drive.executors.host import ExecutorHost
 from proofload.drive.http.wire import IDLE
 from proofload.drive.measure import RunnerReport, asked_per_second
 from proofload.drive.user import User
 from proofload.plan import workload as plan
 from proofload.record.exchange import Fault
-
-if TYPE_CHECKING:
-    from proofload.drive.engine import Engine
 
 TIMER_TICK_NS = 1_500_000
 _OPEN_AT_ONCE = 64
@@ -28,9 +26,9 @@ class Runner:
 
     workload: plan.AnyWorkload
 
-    def __init__(self, engine: Engine, workload: plan.AnyWorkload, number: int, first_user: int) -> None:
-        self.engine = engine
-        self.wire = engine.wire
+    def __init__(self, host: ExecutorHost, workload: plan.AnyWorkload, number: int, first_user: int) -> None:
+        self.host = host
+        self.wire = host.wire
         self.workload = workload
         self.name = workload.name
         self.number = number
@@ -45,11 +43,11 @@ class Runner:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self.feeder: Iterator[Mapping[str, Any]] = itertools.islice(
-            itertools.cycle(workload.data), engine.shard, None, engine.shards
+            itertools.cycle(workload.data), host.shard, None, host.shards
         )
         self.script = None if isinstance(workload.run, str) else workload.run
         self._think: plan.Think | None = getattr(workload, "think", None)
-        self._random: random.Random = stream(engine.seed, "think", workload.name, engine.shard)
+        self._random: random.Random = stream(host.seed, "think", workload.name, host.shard)
 
     # -- the course of a workload ------------------------------------------------------------------------------------
 
@@ -93,7 +91,7 @@ class Runner:
 
     async def reached(self, due_ns: int) -> bool:
         """Wait for an instant; return False where the run was stopped before it."""
-        clock = self.engine.clock
+        clock = self.host.clock
         while not self.stopping.is_set() and (left_ns := due_ns - clock.now_ns()) > 0:
             try:
                 async with asyncio.timeout(max(0, left_ns - TIMER_TICK_NS) / 1e9):
@@ -116,7 +114,7 @@ class Runner:
     def report(self) -> RunnerReport:
         """Return what only this runner knows."""
         load = self.workload
-        asked = asked_per_second(load, self.engine.seed)
+        asked = asked_per_second(load, self.host.seed)
         kind = type(load).__name__
         return RunnerReport(self.name, kind, self.number, asked, self.unmade, self.opened, self.burst_sent_ns)
 
@@ -222,7 +220,7 @@ class Runner:
 
     def mine(self, total: int) -> range:
         """Return the indices out of `total` that belong to this generator of the fleet."""
-        return range(self.engine.shard, total, self.engine.shards)
+        return range(self.host.shard, total, self.host.shards)
 
     async def open_connections(self, users: list[User]) -> int:
         """Open the users' connections before there is anything to send; return how many stand open."""
@@ -233,7 +231,7 @@ class Runner:
     async def _open(self, user: User) -> None:
         connection = self.wire.new_connection(user)
         try:
-            async with asyncio.timeout(self.engine.connect_timeout_s):
+            async with asyncio.timeout(self.host.connect_timeout_s):
                 await connection.open()
         except (OSError, TimeoutError):
             # Its request tries once more, and the row then says what is wrong.

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from proofload.drive.executors.base import Runner
+from proofload.drive.executors.host import ExecutorHost
 from proofload.drive.user import User
 from proofload.plan import workload as plan
 from proofload.plan.arrivals import user_steps
-
-if TYPE_CHECKING:
-    from proofload.drive.engine import Engine
 
 
 class ConstantUsersRunner(Runner):
@@ -67,8 +65,8 @@ class IterationsRunner(Runner):
 
     workload: plan.SharedIterations | plan.PerUserIterations | plan.Sequence
 
-    def __init__(self, engine: Engine, workload: plan.AnyWorkload, number: int, first_user: int) -> None:
-        super().__init__(engine, workload, number, first_user)
+    def __init__(self, host: ExecutorHost, workload: plan.AnyWorkload, number: int, first_user: int) -> None:
+        super().__init__(host, workload, number, first_user)
         self._left = 0
 
     async def drive(self, begin_ns: int) -> None:
@@ -133,7 +131,7 @@ class BurstRunner(IterationsRunner):
             self.begin(user)
         # All that can be done before the release is: what is left is a system call for each.
         held = [user for user in users if self.wire.advance(user)]
-        release_ns = await self.engine.barrier(self.name, self.opened)
+        release_ns = await self.host.barrier(self.name, self.opened)
         if release_ns < 0 or not await self.reached(release_ns):
             self.unmade += len(users)
             for user in users:

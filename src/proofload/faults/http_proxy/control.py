@@ -4,20 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Protocol
 from urllib.parse import urlsplit
 
+from proofload.faults.http_proxy.hits import HitCounter
 from proofload.faults.http_proxy.messages import MessageError, ProxiedRequest, answer, requests
 from proofload.faults.http_proxy.rules import Rule
 
-if TYPE_CHECKING:
-    from proofload.faults.http_proxy.server import FaultProxy
+
+class Ruled(Protocol):
+    """What orders are carried out on: a proxy before one service."""
+
+    upstream: str | None
+
+    @property
+    def rules(self) -> Mapping[str, Rule]:
+        """The faults in force, by name."""
+        ...
+
+    @property
+    def hits(self) -> HitCounter:
+        """What came through."""
+        ...
+
+    def set_rule(self, name: str, rule: Rule) -> None:
+        """Put a fault in force."""
+        ...
+
+    def lift(self, name: str) -> None:
+        """End a fault."""
+        ...
 
 
 class Control:
     """Carries out orders on a proxy."""
 
-    def __init__(self, proxy: FaultProxy) -> None:
+    def __init__(self, proxy: Ruled) -> None:
         self._proxy = proxy
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

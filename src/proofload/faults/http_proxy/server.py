@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from typing import Any
 from urllib.parse import urlsplit
 
+from proofload.faults.http_proxy.control import Control
 from proofload.faults.http_proxy.hits import HitCounter
 from proofload.faults.http_proxy.messages import MessageError, ProxiedRequest, answer, pass_answer, requests
 from proofload.faults.http_proxy.rules import Rule
@@ -35,8 +36,6 @@ class FaultProxy:
 
     async def start(self, host: str = "127.0.0.1", port: int = 0, control_port: int = 0) -> None:
         """Listen for the gateway, and on loopback for whoever rules the faults."""
-        from proofload.faults.http_proxy.control import Control
-
         data = await asyncio.start_server(lambda r, w: self._track(_ProxiedConnection(self, r, w).serve()), host, port)
         self._servers.append(data)
         self.url = _url(data)
