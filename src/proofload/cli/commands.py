@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from proofload.cli.exit_status import ExitStatus, of_outcomes, worst_of
 from proofload.cli.pace import Pace, notes_of, window_of
 from proofload.cli.reports import REPORT, keep_report, write_asked_for
 from proofload.cli.served import live_page
+from proofload.core.clock import SystemClock
 from proofload.core.errors import PlanError, Problem, ToolError
 from proofload.core.units import format_duration
 from proofload.demo.reference_system import ReferenceSystem
@@ -162,7 +162,7 @@ def _run(
     results: list[RunResult] = []
     for number in range(1, options.repeat + 1):
         view_of_run = LiveView(
-            [case.id for case in cases], console, time.perf_counter_ns, target=target.name, verbose=output.verbose
+            [case.id for case in cases], console, SystemClock.now_ns, target=target.name, verbose=output.verbose
         )
         if page is not None:
             page.show(view_of_run.watch)

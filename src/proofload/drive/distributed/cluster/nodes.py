@@ -23,13 +23,15 @@ from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
 
+from proofload.core.clock import SystemClock
 from proofload.core.errors import PlanError, Problem, SafetyError, ToolError
+from proofload.core.units import NS_PER_SECOND
 from proofload.drive.distributed import generator
 from proofload.drive.distributed.generator import GeneratorOrder
 from proofload.drive.distributed.spawn import Generator, Hear
 from proofload.drive.http.endpoint import Endpoint
 
-_CONNECTS_WITHIN_S = 60.0
+_CONNECTS_WITHIN_S = 60
 _LAST_WORDS_S = 2.0
 _LOCAL = "local"
 
@@ -100,12 +102,13 @@ class RayNodes:
 
     async def _accept(self, listener: Listener, called: Any, host: str) -> Pipe:
         accepting = asyncio.ensure_future(asyncio.to_thread(_accept, listener))
-        deadline = asyncio.get_running_loop().time() + _CONNECTS_WITHIN_S
+        clock = SystemClock()
+        deadline_ns = clock.now_ns() + _CONNECTS_WITHIN_S * NS_PER_SECOND
         while not accepting.done():
             await asyncio.wait([accepting], timeout=0.2)
             gone, _ = self._ray.wait([called], timeout=0)
-            if (gone and not accepting.done()) or asyncio.get_running_loop().time() > deadline:
-                why = _why(self._ray, called) if gone else f"no call within {_CONNECTS_WITHIN_S:.0f} s"
+            if (gone and not accepting.done()) or clock.now_ns() > deadline_ns:
+                why = _why(self._ray, called) if gone else f"no call within {_CONNECTS_WITHIN_S} s"
                 _wake(listener)
                 await asyncio.gather(accepting, return_exceptions=True)
                 raise ToolError(f"cluster: the generator on {host} did not call back ({why}); is proofload there?")
