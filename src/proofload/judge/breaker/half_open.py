@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
-from proofload.judge.breaker.calls import CallKind
-from proofload.judge.breaker.phases import FLOOD, NEVER_CLOSES, NO_TRIAL, Closed, Open
+from proofload.judge.breaker.calls import CallKind, Calls, CircuitContext
+from proofload.judge.breaker.phases import FLOOD, NEVER_CLOSES, NO_TRIAL, Closed, Open, Replay
 from proofload.judge.models.attempts import FAR_NS, Ints
 
-if TYPE_CHECKING:
-    from proofload.judge.breaker.replay import Circuit
+
+class ReplayedCircuit(Protocol):
+    """What is asked of a circuit that is being replayed; places are those of its calls."""
+
+    stage: CircuitContext
+    calls: Calls
+    out: Replay
+    shortest: int
+    longest: int
+    rejected: Ints
+    maybe_through: Ints
+    hidden: Ints
+
+    def opener(self, phase: Open) -> int:
+        """Return the last call that ended by the time the circuit was certainly open."""
+        ...
 
 
-def half_open(circuit: Circuit, phase: Open) -> Open | Closed | None:
+def half_open(circuit: ReplayedCircuit, phase: Open) -> Open | Closed | None:
     """Judge what follows an open phase: trials, and the circuit's closing or opening again."""
-    calls, out, policy = circuit.calls, circuit.out, circuit.policy
+    calls, out, policy = circuit.calls, circuit.out, circuit.stage.policy
     ready_lo, ready_hi = phase.lo + circuit.shortest, phase.hi + circuit.longest
     hidden = circuit.hidden[(calls.done_ns[circuit.hidden] >= ready_lo) & (calls.sent_ns[circuit.hidden] > phase.hi)]
     if len(hidden):
@@ -67,7 +81,7 @@ def half_open(circuit: Circuit, phase: Open) -> Open | Closed | None:
     return Closed(int(calls.sent_ns[fine][policy.successes - 1]), close_ns)
 
 
-def _no_trial(circuit: Circuit, phase: Open, blocked: int) -> None:
+def _no_trial(circuit: ReplayedCircuit, phase: Open, blocked: int) -> None:
     calls = circuit.calls
     meanwhile = (calls.sent_ns[circuit.rejected] > phase.hi) & (
         calls.sent_ns[circuit.rejected] < calls.sent_ns[blocked]
@@ -81,9 +95,9 @@ def _no_trial(circuit: Circuit, phase: Open, blocked: int) -> None:
     circuit.out.breach(NO_TRIAL, says, circuit.opener(phase), blocked, notes=("rejected, a trial was due",))
 
 
-def _flood(circuit: Circuit, succeeded: Ints, fine: Ints, failed: Ints, unsure: Ints, ready_lo: int) -> None:
+def _flood(circuit: ReplayedCircuit, succeeded: Ints, fine: Ints, failed: Ints, unsure: Ints, ready_lo: int) -> None:
     """Judge how many calls a half-open circuit let through before it could know how the service fares."""
-    calls, policy, out = circuit.calls, circuit.policy, circuit.out
+    calls, policy, out = circuit.calls, circuit.stage.policy, circuit.out
     if len(failed):
         first_ns = max(int(calls.sent_ns[failed].min()), ready_lo)
         # The first failure opens it again: only what was let through beside it can fail in this round.
@@ -111,7 +125,7 @@ def _flood(circuit: Circuit, succeeded: Ints, fine: Ints, failed: Ints, unsure: 
         _too_many_trials(circuit, within, policy.successes + policy.half_open_trials - 1)
 
 
-def _too_many_trials(circuit: Circuit, through: Ints, allowed: int) -> None:
+def _too_many_trials(circuit: ReplayedCircuit, through: Ints, allowed: int) -> None:
     if len(through) <= allowed:
         return
     says = f"a half-open circuit let {len(through)} calls through before it knew how they went, {allowed} may try"
