@@ -145,6 +145,7 @@ async def failures(run: CaseContext, failing: FailingRequests) -> None:
     Least evidence: half the limit of failures, and more requests than the limit inside one window
     """
     policy = failing.limit
+
     def fail(names: tuple[str, ...]) -> Script:
         async def script(user: User) -> None:
             for i in range(policy.allowance + _OVER):
