@@ -33,6 +33,8 @@ from proofload.plan.policies import RateLimitHeaders, RateLimitPolicy
 from proofload.plan.target import Target
 from proofload.plan.workload import Script, Sequence
 
+TO_COMPARE = 10
+"""How many rejections one by one it takes to compare their speed with that of served requests."""
 _OVER_PACED = 5
 _LEAST_KEPT = 0.2
 _LONGEST_PACED_NS = 180 * NS_PER_SECOND
@@ -116,7 +118,7 @@ def _steps(run: CaseContext, name: str, what: str | Script, client: Client, coun
 async def _spend_twice(run: CaseContext, policy: RateLimitPolicy, clients: dict[str, Client], alike: list[str]) -> int:
     """Spend one allowance one by one and one all at once; return when that began. In silence: backend hits are ours."""
     size = policy.allowance
-    over = max(5, size // 20)
+    over = beyond(size)
     crowd_size = size + max(10, size // 2)
     apart = can_be_told_apart(run.target, policy)
     spender, crowd = clients["spender"], clients["crowd"]
@@ -141,6 +143,11 @@ async def _spend_twice(run: CaseContext, policy: RateLimitPolicy, clients: dict[
             await send(run, run.burst("burst", policy.probe, crowd_size, account=crowd.account, source=crowd.source))
         await run.readings.services("after")
     return began_ns
+
+
+def beyond(size: int) -> int:
+    """Return how many more than the allowance are sent one by one."""
+    return max(TO_COMPARE, size // 20)
 
 
 async def _try_evasions(run: CaseContext, policy: RateLimitPolicy, client: Client, alike: list[str]) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from proofload.cases.declared_limits import gateway_limits, limit_context
 from proofload.cases.evidence_rows import rows_of, steps_of, tags_of
 from proofload.cases.rate_limit.backend import backend
-from proofload.cases.rate_limit.driving import enforcement, headers, step_of_other
+from proofload.cases.rate_limit.driving import TO_COMPARE, enforcement, headers, step_of_other
 from proofload.cases.rate_limit.evasions import CONNECTION, EXEMPT, FORGED, QUERY, VARIED
 from proofload.cases.rate_limit.window_end import MODEL
 from proofload.core.units import format_duration
@@ -215,7 +215,7 @@ def _kept_trying(evidence: Evidence, context: RateLimitContext) -> list[Finding]
 def _speed(evidence: Evidence, context: RateLimitContext) -> list[Finding]:
     """Return whether one rejection after the other came quickly, as far as our own machine was quick meanwhile."""
     rows = rows_of(evidence, "sequence", *_EVASIONS, VARIED)
-    findings = judge_rejection_speed(context, rows, quick_ns=_QUICK_NS, needed=10)
+    findings = judge_rejection_speed(context, rows, quick_ns=_QUICK_NS, needed=TO_COMPARE)
     late = max((one.loop_lag.p99_ns for one in evidence.deliveries), default=0)
     if late > _QUICK_NS // 4 and any(one.outcome is Outcome.FAIL for one in findings):
         says = f"{findings[0].says}; but our own loop was up to {format_duration(late)} late"

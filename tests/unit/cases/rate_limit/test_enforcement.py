@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import polars as pl
 import pytest
 from tests.prove.rate_limit.limiters import (
     ClockWindowServer,
@@ -17,11 +18,12 @@ from tests.prove.rate_limit.worlds import ANCHOR, SECOND
 from tests.unit.cases.rate_limit.worlds import MS, Send, answered, by, fails, of_rule, steady, target_of
 from tests.unit.cases.tape import case_findings, outcome
 
-from proofload.cases.rate_limit.driving import plan_other, step_of_other
+from proofload.cases.rate_limit.driving import beyond, plan_other, step_of_other
 from proofload.cases.rate_limit.window_end import model_start_ns
 from proofload.judge.rate_limit import separating_phase_ns, separating_schedule
 from proofload.judge.verdict import Outcome
 from proofload.plan.policies import RateLimitPolicy
+from proofload.record.history import History
 
 CASE = "TC-RL-001"
 SHORT = "name: short, limit: 10, window: 1s, probe: read, headers: {limit: null, remaining: null, reset: null}"
@@ -229,3 +231,18 @@ def test_slow_rejections_beside_a_slow_loop_of_ours_block_nothing(monkeypatch: p
     late: Any = type("Late", (), {"loop_lag": type("Lag", (), {"p99_ns": SECOND})})
     busy = case_findings(CASE, replace(told, deliveries=(late,)))
     assert outcome(busy) is Outcome.PASS
+
+
+@pytest.mark.parametrize(("rejection_ms", "expected"), [(300, Outcome.FAIL), (5, Outcome.PASS)])
+def test_enough_is_rejected_one_by_one_to_tell_that_rejecting_costs_as_much(
+    rejection_ms: int, expected: Outcome
+) -> None:
+    """Evasions are sent side by side, and are not compared with what was served alone."""
+    target = target_of("limit: 20, window: 60s, probe: read")
+    sends = steady(20 + beyond(20), "sequence", gap_ms=400)
+    told = answered(CASE, target, sends, by((FixedWindowServer(20, 60 * SECOND), "")))
+    status = told.history.numbers("status")
+    took = pl.Series([310 * MS if one == 200 else rejection_ms * MS for one in status.tolist()])
+    slow = told.history.frame.with_columns(done_ns=pl.col("sent_ns") + took)
+    (found,) = of_rule(case_findings(CASE, replace(told, history=History(slow))), "rl.slow_reject")
+    assert found.outcome is expected
