@@ -78,7 +78,7 @@ def test_metrics_audit_log_and_latency_of_the_honest_system_pass(tmp_path: Path)
 
 def test_ctrl_c_leaves_a_readable_bundle_and_no_process(tmp_path: Path) -> None:
     process = start("demo", "TC-RL-001", "TC-RL-002", "--window", "60s", cwd=tmp_path)
-    wait_for_line(process, "knocking")
+    wait_for_line(process, "retrying")
     folder = _demo_folder(process.pid)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
@@ -94,7 +94,7 @@ def test_ctrl_c_leaves_a_readable_bundle_and_no_process(tmp_path: Path) -> None:
 
 def test_kill_9_leaves_no_process_of_the_reference_system(tmp_path: Path) -> None:
     process = start("demo", "TC-RL-001", "TC-RL-002", "--window", "60s", cwd=tmp_path)
-    wait_for_line(process, "knocking")
+    wait_for_line(process, "retrying")
     folder = _demo_folder(process.pid)
     assert processes_that_name(folder), "the reference system was running"
     process.kill()

@@ -9,8 +9,9 @@ import numpy as np
 from proofload.cases.accounts import Account
 from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
-from proofload.cases.declared_limits import GATEWAY_LIMIT, allowance, is_bucket, its_probe
+from proofload.cases.declared_limits import GATEWAY_LIMIT, accounts_of, covering, its_probe, limit_context
 from proofload.cases.evidence_rows import delivered, rows_of
+from proofload.cases.isolation import service_of
 from proofload.cases.metrics_and_audit import (
     METRICS_PAGE,
     audited_event,
@@ -19,13 +20,13 @@ from proofload.cases.metrics_and_audit import (
     read_log,
     settle_metrics_and_audit,
 )
-from proofload.cases.rate_limit.keys import SEVERAL_ADDRESSES
+from proofload.cases.rate_limit.clients import clients_of, own_allowances, send
 from proofload.cases.requirement import Missing, Requirement
 from proofload.cases.short_window import in_time
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
-from proofload.judge.rate_limit import RateLimitContext, judge_admission, judge_isolation
+from proofload.judge.rate_limit import judge_admission, judge_isolation
 from proofload.judge.verdict import Finding, held
 from proofload.plan.policies import AuditPolicy, MetricsPolicy, RateLimitPolicy
 from proofload.plan.target import Target
@@ -37,37 +38,68 @@ _LOGINS_OF_TEN = 3
 FAILED, LIMITED, FORGED = "int.failures_seen", "int.rejections_seen", "int.forged_tokens_refused"
 _EVENT = "rate_limited"
 _WRONG = frozenset({400, 401, 403, 404, 422})
+_CLIENTS, _SERVERS, _BEYOND = 400, 500, 600
 
 
 @dataclass(frozen=True, slots=True)
 class FailingRequests:
-    """A limit, and operations under it that fail behind it."""
+    """A limit, and operations under it that fail behind it: by the client's fault (4xx), or the service's (5xx)."""
 
     limit: RateLimitPolicy
-    operations: tuple[str, ...]
+    wrong: tuple[str, ...]
+    broken: tuple[str, ...] = ()
+    statuses: frozenset[int] = _WRONG
+    """What such a failure is answered: it came from behind the limiter."""
+
+    @property
+    def steps(self) -> dict[str, tuple[str, ...]]:
+        """Return by step what is sent in it: an allowance each, for limiters refund one kind and not the other."""
+        return {name: one for name, one in (("failing", self.wrong), ("failing 5xx", self.broken)) if one}
 
 
 def _can_fail(target: Target) -> FailingRequests | Missing:
     limit = GATEWAY_LIMIT.find(target)
     if isinstance(limit, Missing):
         return limit
-    if is_bucket(limit):
+    if limit.is_bucket:
         return Missing("a bucket fills while it is spent, so that a refund and a refill look alike")
-    operations = tuple(_failing(target, limit))
-    if not operations:
+    wrong, broken = tuple(_failing(target, limit)), tuple(_broken(target, limit))
+    if not wrong and not broken:
         return Missing("the target names no operation that can be made to fail (users.login, accept)")
-    return FailingRequests(limit, operations)
+    named = {status for name in (*wrong, *broken) for status in target.operations[name].accept if status >= _CLIENTS}
+    return FailingRequests(limit, wrong, broken, (_WRONG | named) - {limit.status})
 
 
 def _failing(target: Target, limit: RateLimitPolicy) -> list[str]:
     """Return operations under the limit that answer 4xx: those that accept one, and a log-in with a wrong password."""
-    names = [
-        name
-        for name, one in sorted(target.operations.items())
-        if one.effect == "none" and limit.covers(one.path) and any(400 <= status < 500 for status in one.accept or ())
-    ]
+    names = [name for name in _without_effect(target, limit) if _accepts(target, limit, name, _CLIENTS, _SERVERS)]
     login = target.users.login if target.users else None
     return [*names, *([login] if login is not None and limit.covers(target.operations[login].path) else [])]
+
+
+def _broken(target: Target, limit: RateLimitPolicy) -> list[str]:
+    """Return operations under the limit that their service answers 5xx, where no circuit opens on them."""
+    circuits = {one.service for one in target.policies.circuit_breaker}
+    return [
+        name
+        for name in _without_effect(target, limit)
+        if _accepts(target, limit, name, _SERVERS, _BEYOND) and service_of(target, name) not in circuits
+    ]
+
+
+def _without_effect(target: Target, limit: RateLimitPolicy) -> list[str]:
+    """Return the operations that may be sent at will and spend this limit before any tighter one."""
+    return [
+        name
+        for name, one in sorted(target.operations.items())
+        if one.effect == "none"
+        and limit.covers(one.path)
+        and all(each.allowance >= limit.allowance for each in covering(target, name))
+    ]
+
+
+def _accepts(target: Target, limit: RateLimitPolicy, name: str, least: int, below: int) -> bool:
+    return any(least <= status < below and status != limit.status for status in target.operations[name].accept)
 
 
 def _forgeable(target: Target) -> RateLimitPolicy | Missing:
@@ -83,7 +115,7 @@ def _forgeable(target: Target) -> RateLimitPolicy | Missing:
 
 FAILING_REQUESTS = Requirement(
     "rate limit, and an operation under it that can be made to fail",
-    "policies.rate_limit, users.login or an operation that accepts 4xx",
+    "policies.rate_limit, users.login or an operation that accepts 4xx or 5xx",
     _can_fail,
 )
 RECORDED_LIMIT = GATEWAY_LIMIT & (METRICS_PAGE & audited_event(_EVENT))
@@ -106,35 +138,47 @@ FORGEABLE_LIMIT = Requirement(
 async def failures(run: CaseContext, failing: FailingRequests) -> None:
     """Who guesses passwords or asks for what is not there spends its allowance like anybody else.
 
-    Sends: more requests than the limit from one address, all of which fail behind the limiter
+    Sends: more requests than the limit from one client, all of which fail behind the limiter by the client's
+        fault (4xx); as many from another that fail by the service's (5xx), where an operation says that it does
     Passes when: exactly the allowed number got through to fail, and every further one was rejected
     Reading FAIL: the finding shows the failing request that was admitted beyond the limit
     Least evidence: half the limit of failures, and more requests than the limit inside one window
     """
-    policy, names = failing.limit, failing.operations
-    (account,) = await run.accounts(1)
-    wrong = Account(account.name, f"{account.password}-wrong", account.token)
+    policy = failing.limit
 
-    async def fail(user: User) -> None:
-        for i in range(allowance(policy) + _OVER):
-            await user.request(names[0] if i % 10 >= _LOGINS_OF_TEN else names[-1])
+    def fail(names: tuple[str, ...]) -> Script:
+        async def script(user: User) -> None:
+            for i in range(policy.allowance + _OVER):
+                await user.request(names[0] if i % 10 >= _LOGINS_OF_TEN else names[-1])
 
-    # Behind a circuit that another case has opened they would not fail as they are meant to.
-    async with run.undisturbed(*names), in_time(run, policy):
-        run.doing("spending an allowance on requests that fail")
-        await run.run(run.steps("failing", fail, account=wrong, source=run.source()))
+        return script
+
+    for step, names in failing.steps.items():
+        # One after the other: where all clients share one allowance, it has come back by then.
+        (client,) = (await clients_of(run, policy, [step])).values()
+        account = client.account
+        wrong = Account(account.name, f"{account.password}-wrong", account.token)
+        # Behind a circuit that another case has opened they would not fail as they are meant to.
+        async with run.undisturbed(*names), in_time(run, policy):
+            run.doing("spending an allowance on requests that fail")
+            await send(run, run.steps(step, fail(names), account=wrong, source=client.source))
 
 
 @failures.judge
 def judge_failures(evidence: Evidence, failing: FailingRequests) -> list[Finding]:
     """TC-INT-001: failing requests count against the limit like any others."""
     policy = failing.limit
-    rows = rows_of(evidence, "failing")
-    context = RateLimitContext(policy, evidence.history, evidence.anchor, admitted_statuses=_WRONG)
-    status = evidence.history.numbers("status")[rows]
-    failed = int(np.count_nonzero(np.isin(status, sorted(_WRONG))))
-    told = held(FAILED, f"{failed} requests failed behind the limiter", examined=failed, needed=policy.limit // 2)
-    return delivered(evidence, [*judge_admission(context, rows), told])
+    context = limit_context(evidence, policy, admitted_statuses=failing.statuses)
+    findings: list[Finding] = []
+    for step in failing.steps:
+        rows = rows_of(evidence, step)
+        status = evidence.history.numbers("status")[rows]
+        failed = int(np.count_nonzero(np.isin(status, sorted(failing.statuses))))
+        kind = "5xx" if step.endswith("5xx") else "4xx"
+        says = f"{failed} requests failed behind the limiter ({kind})"
+        told = held(FAILED, says, examined=failed, needed=max(1, policy.allowance // 2))
+        findings += [*judge_admission(context, rows), told]
+    return delivered(evidence, findings)
 
 
 @case(
@@ -158,7 +202,7 @@ async def recorded(run: CaseContext, found: tuple[RateLimitPolicy, tuple[Metrics
     """
     policy, _ = found
     (account,) = await run.accounts(1)
-    size = allowance(policy)
+    size = policy.allowance
     async with run.exclusive():
         run.readings.begin_audit()
         await run.readings.services("before")
@@ -190,7 +234,7 @@ def judge_recorded(
     Category.INTERACTION,
     Priority.HIGH,
     phase=2,
-    requires=FORGEABLE_LIMIT.needing(SEVERAL_ADDRESSES),
+    requires=own_allowances(FORGEABLE_LIMIT),
     uses=its_probe,
     takes=3 * NS_PER_SECOND,
     spends=True,
@@ -207,18 +251,22 @@ async def forged(run: CaseContext, policy: RateLimitPolicy) -> None:
     stranger = Account(account.name, account.password, _unsigned(account.token or ""))
     async with in_time(run, policy):
         run.doing("flooding in the name of a user, with a token that nobody signed")
-        flood = run.steps("forged", policy.probe, allowance(policy) + _OVER, account=stranger, source=run.source())
-        await run.run(flood)
-        own = run.steps("own", _calls(policy, allowance(policy) // 2), account=account, source=run.source())
-        await run.run(own)
+        flood = run.steps("forged", policy.probe, policy.allowance + _OVER, account=stranger, source=run.source())
+        await send(run, flood)
+        own = run.steps("own", _calls(policy, policy.allowance // 2), account=account, source=run.source())
+        await send(run, own)
 
 
 @forged.judge
 def judge_forged(evidence: Evidence, policy: RateLimitPolicy) -> list[Finding]:
     """TC-INT-007: what a stranger sends in a user's name is refused, and costs that user nothing."""
     flood, own = rows_of(evidence, "forged"), rows_of(evidence, "own")
-    context = RateLimitContext(policy, evidence.history, evidence.anchor, admitted_statuses=frozenset({401, 403}))
-    admitted = judge_admission(context, own, needed=max(1, policy.limit // 2))
+    accounts = accounts_of(evidence)
+    if accounts is not None:
+        # The forged requests bear the user's name and are not the user's: under a limit per user, somebody else's.
+        accounts[flood] = accounts.max() + 1 if len(accounts) else 0
+    context = limit_context(evidence, policy, admitted_statuses=frozenset({401, 403}), accounts=accounts)
+    admitted = judge_admission(context, own, needed=max(1, policy.allowance // 2))
     wanted = [one for one in admitted if one.rule == "rl.wrongful_rejection"]
     status = evidence.history.numbers("status")[flood]
     refused = int(np.count_nonzero(np.isin(status, (401, 403))))

@@ -9,7 +9,8 @@ from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import its_probe
 from proofload.cases.evidence_rows import delivered, rows_of, tags_of
 from proofload.cases.negative.limits import FRESH_CLIENTS, context_of
-from proofload.cases.rate_limit.driving import exhaust
+from proofload.cases.rate_limit.clients import clients_of, send
+from proofload.cases.rate_limit.spending import exhaust
 from proofload.cases.requirement import Missing, Requirement
 from proofload.cases.short_window import in_time
 from proofload.core.units import NS_PER_SECOND
@@ -62,8 +63,7 @@ async def limited(run: CaseContext, policy: RateLimitPolicy) -> None:
     Reading FAIL: the finding shows the exempt path that was answered with the limiter's rejection
     Least evidence: ten requests of each exempt path by a client that was being limited
     """
-    (account,) = await run.accounts(1)
-    source = run.source()
+    (client,) = (await clients_of(run, policy, ["limited"])).values()
     paths = exempt_paths(policy)
 
     spend = exhaust(policy, _STILL)
@@ -81,7 +81,7 @@ async def limited(run: CaseContext, policy: RateLimitPolicy) -> None:
 
     run.doing("using up the limit, then asking for health")
     async with in_time(run, policy):
-        await run.run(run.steps("limited", script, account=account, source=source))
+        await send(run, run.steps("limited", script, account=client.account, source=client.source))
 
 
 @limited.judge

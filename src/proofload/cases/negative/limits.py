@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from proofload.cases.accounts import Account
 from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
-from proofload.cases.declared_limits import GATEWAY_LIMIT, allowance, is_bucket, its_probe, polite_count
+from proofload.cases.declared_limits import GATEWAY_LIMIT, covering, its_probe, limit_context, polite_count
 from proofload.cases.evidence_rows import delivered, rows_of, tags_of
-from proofload.cases.rate_limit.driving import exhaust
+from proofload.cases.rate_limit.clients import Client, clients_of, own_allowances, send
 from proofload.cases.rate_limit.judging import evasion
-from proofload.cases.rate_limit.keys import SEVERAL_ADDRESSES
+from proofload.cases.rate_limit.spending import exhaust
 from proofload.cases.short_window import in_time
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
@@ -46,20 +45,18 @@ FORGED = (
 """Headers by which proxies and content networks tell whom they speak for: anybody can write them."""
 
 
-FRESH_CLIENTS = GATEWAY_LIMIT.needing(SEVERAL_ADDRESSES)
+FRESH_CLIENTS = own_allowances(GATEWAY_LIMIT)
 """A limit, and clients of whom each is sure to have its whole allowance."""
 
 
 def context_of(evidence: Evidence, limit: RateLimitPolicy) -> RateLimitContext:
     """Return the context for the judges of the limit."""
-    return RateLimitContext(limit, evidence.history, evidence.anchor)
+    return limit_context(evidence, limit)
 
 
 def at_once(policy: RateLimitPolicy) -> int:
     """Return how many requests a fresh client is owed without a pause between them."""
-    if is_bucket(policy) and policy.burst is not None:
-        return max(1, min(policy.limit, policy.burst))
-    return policy.limit
+    return policy.allowance
 
 
 @case(
@@ -86,15 +83,15 @@ async def under(run: CaseContext, policy: RateLimitPolicy) -> None:
     count = at_once(policy)
     run.doing(f"sending exactly the {count} allowed requests from several clients")
     names = _reads(run.target, policy)
+    mixed = polite_count(run.target, count, operations=names)
     sources = run.sources(_EXACT_CLIENTS)
     async with in_time(run, policy):
-        await run.run(
+        await send(
+            run,
             run.crowd("one by one", policy.probe, _EXACT_CLIENTS, count, accounts=accounts[:2], sources=sources),
-            run.steps(
-                "mixed", _in_turn(names, polite_count(run.target, count)), account=accounts[2], source=run.source()
-            ),
+            run.steps("mixed", _in_turn(names, mixed), account=accounts[2], source=run.source()),
         )
-        await run.run(run.burst("at once", policy.probe, count, account=accounts[3], source=run.source()))
+        await send(run, run.burst("at once", policy.probe, count, account=accounts[3], source=run.source()))
 
 
 @under.judge
@@ -130,18 +127,14 @@ async def excess(run: CaseContext, policy: RateLimitPolicy) -> None:
     quiet, sources = accounts[1:], run.sources(_QUIET_CLIENTS)
     each = max(1, at_once(policy) // 4)
     run.doing("one client beyond its limit, others below theirs")
+    beyond = policy.allowance + max(policy.allowance, policy.limit)
     async with in_time(run, policy):
-        await run.run(
-            run.steps(
-                "excess",
-                policy.probe,
-                2 * max(policy.limit, allowance(policy)),
-                account=accounts[0],
-                source=run.source(),
-            ),
+        await send(
+            run,
+            run.steps("excess", policy.probe, beyond, account=accounts[0], source=run.source()),
             run.crowd("quiet", policy.probe, _QUIET_CLIENTS, each, accounts=quiet, sources=sources),
         )
-        await run.run(run.crowd("quiet after", policy.probe, _QUIET_CLIENTS, each, accounts=quiet, sources=sources))
+        await send(run, run.crowd("quiet after", policy.probe, _QUIET_CLIENTS, each, accounts=quiet, sources=sources))
 
 
 @excess.judge
@@ -177,26 +170,27 @@ async def forged(run: CaseContext, policy: RateLimitPolicy) -> None:
     Reading FAIL: the finding names the header, and the request that it opened the way for
     Least evidence: a client that surely used up its limit, and as many requests of the other as it is owed
     """
-    (account,) = await run.accounts(1)
-    spender, victim = run.source(), run.source()
+    clients = await clients_of(run, policy, ("spender", "victim", "impostor"))
+    spender, victim = clients["spender"], clients["victim"]
     run.doing(f"using up the limit, then forging {len(FORGED)} headers")
     async with in_time(run, policy):
-        await run.run(run.steps("forged", _forging(policy), account=account, source=spender))
-        await _spoof(run, policy, account, str(victim))
-        await run.run(run.steps("victim", policy.probe, at_once(policy), account=account, source=victim))
+        await send(run, run.steps("forged", _forging(policy), account=spender.account, source=spender.source))
+        await _spoof(run, policy, clients["impostor"], str(victim.source))
+        own = run.steps("victim", policy.probe, at_once(policy), account=victim.account, source=victim.source)
+        await send(run, own)
 
 
-async def _spoof(run: CaseContext, policy: RateLimitPolicy, account: Account, victim: str) -> None:
+async def _spoof(run: CaseContext, policy: RateLimitPolicy, impostor: Client, victim: str) -> None:
     """Send requests from elsewhere that claim to be the victim's."""
 
     async def script(user: User) -> None:
-        for i in range(min(_SPOOFED, policy.limit)):
+        for i in range(min(_SPOOFED, policy.allowance)):
             header = FORGED[i % len(FORGED)]
             # The commonest header every other time: it is the one that is believed most often.
             named = FORGED[0] if i % 2 else header
             await user.request(policy.probe, headers={named: _told(named, victim)})
 
-    await run.run(run.steps("in its name", script, account=account, source=run.source()))
+    await send(run, run.steps("in its name", script, account=impostor.account, source=impostor.source))
 
 
 @forged.judge
@@ -227,7 +221,12 @@ def _reads(target: Target, policy: RateLimitPolicy) -> list[str]:
         for name, one in sorted(target.operations.items())
         if one.effect == "none" and one.method == "GET" and "${" not in one.path and policy.covers(one.path)
     ]
-    return [policy.probe, *(one for one in found if one != policy.probe and target.operations[one].service == service)]
+    alike = [one for one in found if one != policy.probe and target.operations[one].service == service]
+    # What a tighter limit covers as well would be rejected by that one.
+    return [
+        policy.probe,
+        *(one for one in alike if all(each.allowance >= policy.allowance for each in covering(target, one))),
+    ]
 
 
 def _in_turn(names: list[str], count: int) -> Script:

@@ -6,17 +6,27 @@ from dataclasses import replace
 
 import numpy as np
 
-from proofload.cases.accounts import Account
 from proofload.cases.addresses import has_many
 from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
-from proofload.cases.declared_limits import GATEWAY_LIMIT, allowance, gateway_limit, is_bucket, its_probe
+from proofload.cases.declared_limits import GATEWAY_LIMIT, gateway_limit, its_probe, limit_context, others
 from proofload.cases.evidence_rows import delivered, rows_of, steps_of
+from proofload.cases.rate_limit.clients import (
+    Client,
+    can_be_told_apart,
+    clients_of,
+    own_allowances,
+    send,
+    why_not_apart,
+)
+from proofload.cases.rate_limit.spending import exhaust
 from proofload.cases.requirement import Missing, Requirement
 from proofload.cases.short_window import in_time
 from proofload.core.units import NS_PER_SECOND
 from proofload.judge.evidence import Evidence
-from proofload.judge.rate_limit import RateLimitContext, judge_admission, judge_isolation
+from proofload.judge.rate_limit import judge_admission, judge_isolation
+from proofload.judge.rate_limit.conjunction import UNTESTED
+from proofload.judge.rate_limit.context import key_codes
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import RateLimitPolicy
 from proofload.plan.target import Target
@@ -34,7 +44,7 @@ def service_limits(target: Target) -> list[RateLimitPolicy]:
     return [
         one
         for one in target.policies.rate_limit
-        if one.service is not None and (gateway is None or one.limit < gateway.limit)
+        if one.service is not None and (gateway is None or one.allowance < gateway.allowance)
     ]
 
 
@@ -47,15 +57,17 @@ def _several_addresses(target: Target) -> Target | Missing:
 def _own_limits(target: Target) -> list[RateLimitPolicy] | Missing:
     if all(one.service is None for one in target.policies.rate_limit):
         return Missing("the target declares no limit of a single service (policies.rate_limit with a service)")
-    return service_limits(target) or Missing(
-        "every service's own limit is at least the gateway's: it is never met first"
-    )
+    met = service_limits(target)
+    apart = [one for one in met if can_be_told_apart(target, one)]
+    if apart or not met:
+        return apart or Missing("every service's own limit is at least the gateway's: it is never met first")
+    return Missing(why_not_apart(target, met[0]))
 
 
 SEVERAL_ADDRESSES = Requirement("several client addresses", "sources, or a target on loopback", _several_addresses)
 SERVICE_LIMITS = Requirement(
     "limits of single services below the gateway's",
-    "policies.rate_limit with a service, below the gateway's limit",
+    "policies.rate_limit with a service, below the gateway's limit, sources",
     _own_limits,
 )
 
@@ -66,7 +78,7 @@ SERVICE_LIMITS = Requirement(
     Category.RATE_LIMIT,
     Priority.HIGH,
     phase=2,
-    requires=SERVICE_LIMITS.needing(SEVERAL_ADDRESSES),
+    requires=SERVICE_LIMITS,
     uses=lambda limits: [limit.probe for limit in limits],
     takes=3 * NS_PER_SECOND,
     spends=True,
@@ -82,24 +94,31 @@ async def services(run: CaseContext, limits: list[RateLimitPolicy]) -> None:
         wrongly
     Least evidence: more requests than the service's limit surely decided inside one window
     """
-    accounts = await run.accounts(1)
     for policy in limits:
+        clients = await clients_of(run, policy, ("own", "burst", "quiet"))
         async with in_time(run, policy):
-            await _one_service(run, policy, accounts[0])
+            await _one_service(run, policy, clients)
 
 
-async def _one_service(run: CaseContext, policy: RateLimitPolicy, account: Account) -> None:
-    source = run.source()
-    count = policy.limit + _over(run.target, policy)
-    run.doing(f"{policy.name}: sending {count} requests where {policy.limit} are allowed")
-    await run.run(run.steps(f"{policy.name} own", policy.probe, count, account=account, source=source))
+async def _one_service(run: CaseContext, policy: RateLimitPolicy, clients: dict[str, Client]) -> None:
+    own, crowd, quiet = (clients[name] for name in ("own", "burst", "quiet"))
+    count = policy.allowance + _over(run.target, policy)
+    run.doing(f"{policy.name}: sending {count} requests where {policy.allowance} are allowed")
+    spend = exhaust(policy, _over(run.target, policy))
+    await send(run, run.steps(f"{policy.name} own", spend, account=own.account, source=own.source))
     if (other := _elsewhere(run.target, policy)) is not None:
         few = min(_ELSEWHERE, _left(run.target, policy))
-        await run.run(run.steps(f"{policy.name} elsewhere", other, few, account=account, source=source))
-    await run.run(
-        run.burst(f"{policy.name} burst", policy.probe, count, account=account, source=run.source()),
-        run.steps(f"{policy.name} quiet", policy.probe, _QUIET, account=account, source=run.source()),
+        elsewhere = run.steps(f"{policy.name} elsewhere", other, few, account=own.account, source=own.source)
+        await send(run, elsewhere)
+    await send(
+        run,
+        run.burst(f"{policy.name} burst", policy.probe, count, account=crowd.account, source=crowd.source),
+        run.steps(f"{policy.name} quiet", policy.probe, _quiet(policy), account=quiet.account, source=quiet.source),
     )
+
+
+def _quiet(policy: RateLimitPolicy) -> int:
+    return min(_QUIET, policy.allowance)
 
 
 @services.judge
@@ -107,11 +126,24 @@ def judge_services(evidence: Evidence, limits: list[RateLimitPolicy]) -> list[Fi
     """TC-RL-003: exactly each service's own limit, for each client, and nothing of it for another service."""
     findings: list[Finding] = []
     for policy in limits:
-        context = RateLimitContext(policy, evidence.history, evidence.anchor)
+        context = limit_context(evidence, policy)
         limited = rows_of(evidence, *(f"{policy.name} {step}" for step in ("own", "burst", "quiet")))
         seen = [*judge_admission(context, limited), *judge_isolation(context, limited), *_spared(evidence, policy)]
         findings += [replace(one, says=f"{policy.name}: {one.says}") for one in seen]
-    return delivered(evidence, findings)
+    return delivered(evidence, [*findings, *_never_met(evidence.target, limits)])
+
+
+def _never_met(target: Target, limits: list[RateLimitPolicy]) -> list[Finding]:
+    """Return a word on each service's limit that no client comes near, because the gateway's is met first."""
+    gateway = gateway_limit(target)
+    if gateway is None:
+        return []
+    says = f"is not tested: {gateway.name} admits {gateway.allowance}, so it is met first"
+    return [
+        Finding(UNTESTED, Outcome.SKIPPED, f"{one.name} ({one.allowance}) {says}")
+        for one in target.policies.rate_limit
+        if one.service is not None and one not in limits
+    ]
 
 
 def _spared(evidence: Evidence, policy: RateLimitPolicy) -> list[Finding]:
@@ -127,7 +159,8 @@ def _spared(evidence: Evidence, policy: RateLimitPolicy) -> list[Finding]:
     own = rows_of(evidence, f"{policy.name} own")
     gateway = gateway_limit(evidence.target)
     spent = int((status[own] != policy.status).sum()) + len(rows)
-    if gateway is not None and spent > gateway.limit:
+    explained = any(spent > one.allowance for one in others(evidence.target, policy) if one.status == policy.status)
+    if (gateway is not None and spent > gateway.allowance) or explained:
         says = "another service was limited too, but the gateway's own limit may have been used up"
         return [Finding(_OWN, Outcome.INCONCLUSIVE, says, len(rows))]
     row = int(limited[0])
@@ -139,13 +172,13 @@ def _spared(evidence: Evidence, policy: RateLimitPolicy) -> list[Finding]:
 def _over(target: Target, policy: RateLimitPolicy) -> int:
     """Return how many requests go beyond the service's limit: rejected ones spend nothing of the gateway's."""
     gateway = gateway_limit(target)
-    return _OVER if gateway is None else max(1, min(_OVER, gateway.limit - policy.limit))
+    return _OVER if gateway is None else max(1, min(_OVER, gateway.allowance - policy.allowance))
 
 
 def _left(target: Target, policy: RateLimitPolicy) -> int:
     """Return how much of the gateway's limit a client has left that has used up the service's."""
     gateway = gateway_limit(target)
-    return _ELSEWHERE if gateway is None else max(1, gateway.limit - policy.limit - _over(target, policy))
+    return _ELSEWHERE if gateway is None else max(1, gateway.allowance - policy.allowance - _over(target, policy))
 
 
 def _elsewhere(target: Target, policy: RateLimitPolicy) -> str | None:
@@ -162,7 +195,7 @@ def _elsewhere(target: Target, policy: RateLimitPolicy) -> str | None:
     Category.RATE_LIMIT,
     Priority.HIGH,
     phase=2,
-    requires=GATEWAY_LIMIT.needing(SEVERAL_ADDRESSES),
+    requires=own_allowances(GATEWAY_LIMIT),
     uses=its_probe,
     takes=4 * NS_PER_SECOND,
     spends=True,
@@ -175,25 +208,24 @@ async def clients(run: CaseContext, policy: RateLimitPolicy) -> None:
     Reading FAIL: the finding names the address, and the request that was admitted or rejected wrongly
     Least evidence: six clients that met their limit, and more requests than the limit inside one window
     """
-    accounts = await run.accounts(_GREEDY + _QUIET)
     # A bucket fills while it is spent: as much again finds it empty.
-    each = allowance(policy) + (allowance(policy) if is_bucket(policy) else _OVER)
-    below = max(1, min(policy.burst or policy.limit, policy.limit) // 2)
+    each = policy.allowance + (policy.allowance if policy.is_bucket else _OVER)
+    below = max(1, policy.allowance // 2)
+    accounts = await run.accounts(_GREEDY + _QUIET)
     run.doing(f"{_GREEDY} clients beyond the limit side by side, {_QUIET} below it")
     greedy = run.crowd("greedy", policy.probe, _GREEDY, each, accounts=accounts[:_GREEDY], sources=run.sources(_GREEDY))
     quiet = run.crowd("quiet", policy.probe, _QUIET, below, accounts=accounts[_GREEDY:], sources=run.sources(_QUIET))
     async with in_time(run, policy):
-        await run.run(greedy, quiet)
+        await send(run, greedy, quiet)
 
 
 @clients.judge
 def judge_clients(evidence: Evidence, policy: RateLimitPolicy) -> list[Finding]:
     """TC-RL-004: each of the clients got exactly its own limit."""
-    context = RateLimitContext(policy, evidence.history, evidence.anchor)
+    context = limit_context(evidence, policy)
     rows = rows_of(evidence, *steps_of(evidence))
     findings = [*judge_admission(context, rows), *judge_isolation(context, rows)]
-    sources = evidence.history.frame["source"].to_physical().to_numpy()[rows]
     rejected = evidence.history.numbers("status")[rows] == policy.status
-    tried = len(np.unique(sources[rejected]))
+    tried = len(np.unique(key_codes(context, rows[rejected])))
     says = f"{tried} of {_GREEDY} clients met their limit side by side"
     return delivered(evidence, [*findings, held(_KEYS, says, examined=tried, needed=_GREEDY)])

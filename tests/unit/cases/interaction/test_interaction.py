@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from tests.unit.cases.rate_limit.worlds import target_of
 from tests.unit.cases.tape import (
     MS,
     Ledgers,
@@ -43,6 +44,47 @@ def test_failures_count_against_the_limit() -> None:
     assert outcome(failing(100)) is Outcome.PASS
     assert "rl.over_admission" in rules(failing(110))
     assert outcome(case_findings("TC-INT-001", nothing("TC-INT-001", TARGET))) is Outcome.INCONCLUSIVE
+
+
+FAILING = "read: {path: /api/x}, gone: {path: /api/gone, accept: [404]}, broken: {path: /api/broken, accept: [500]}"
+
+
+def test_failures_of_the_service_count_as_well() -> None:
+    """B10: the allowance was refunded on 5xx, and only 4xx were tried."""
+    target = target_of("limit: 20, window: 60s, probe: read", operations=FAILING)
+    found = limits.FAILING_REQUESTS.find(target)
+    assert isinstance(found, limits.FailingRequests)
+    assert (found.wrong, found.broken) == (("gone",), ("broken",))
+
+    def failing(admitted: int) -> Any:
+        tape = Tape("TC-INT-001")
+        for step, operation, status, served in (("failing", "gone", 404, 20), ("failing 5xx", "broken", 500, admitted)):
+            tape.add(step, status, served, operation=operation, source=f"127.64.0.{status % 99}")
+            tape.add(step, 429, 30 - served, operation=operation, source=f"127.64.0.{status % 99}")
+        return case_findings("TC-INT-001", tape.evidence(target))
+
+    assert outcome(failing(20)) is Outcome.PASS
+    assert "rl.over_admission" in rules(failing(30))
+    assert outcome(failing(2)) is not Outcome.PASS
+    tape = Tape("TC-INT-001")
+    tape.add("failing", 404, 20, operation="gone")
+    tape.add("failing", 429, 10, operation="gone")
+    assert outcome(case_findings("TC-INT-001", tape.evidence(target))) is Outcome.INCONCLUSIVE
+
+
+def test_what_opens_a_circuit_is_not_sent_to_fail() -> None:
+    circuit = TARGET.policies.circuit_breaker[0]
+    target = target_of("limit: 20, window: 60s, probe: read", operations=FAILING)
+    broken = target.operations["broken"].model_copy(update={"service": circuit.service})
+    guarded = target.model_copy(
+        update={
+            "operations": {**target.operations, "broken": broken},
+            "policies": target.policies.model_copy(update={"circuit_breaker": (circuit,)}),
+        }
+    )
+    found = limits.FAILING_REQUESTS.find(guarded)
+    assert isinstance(found, limits.FailingRequests)
+    assert found.broken == ()
 
 
 def books(counted: float) -> Ledgers:

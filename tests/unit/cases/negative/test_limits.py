@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.cases.tape import Tape, case_findings, nothing, outcome, preset, rules, why_missing
+from tests.prove.rate_limit.limiters import FixedWindowServer, TokenBucketServer
+from tests.unit.cases.rate_limit.worlds import Send, answered, by, steady, target_of
+from tests.unit.cases.tape import S, Tape, case_findings, nothing, outcome, preset, rules, why_missing
 
 from proofload.cases.addresses import has_many
 from proofload.cases.negative import limits
@@ -121,3 +123,54 @@ def test_without_a_limit_or_addresses_they_are_skipped() -> None:
 )
 def test_each_header_is_forged_in_its_own_form(header: str, address: str, told: str) -> None:
     assert limits._told(header, address) == told
+
+
+NGINX = "limit: 5, window: 1s, burst: 20, algorithm: leaky_bucket, probe: read"
+SMALL = "limit: 5, window: 60s, burst: 2, algorithm: token_bucket, probe: read"
+
+
+@pytest.mark.parametrize(("declared", "size", "refill_ns"), [(NGINX, 20, S // 5), (SMALL, 2, 12 * S)])
+def test_a_bucket_of_another_size_than_its_limit(declared: str, size: int, refill_ns: int) -> None:
+    """B18: where the burst is not the limit, these stayed INCONCLUSIVE for ever, or a whole bucket was not spent."""
+    target = target_of(declared)
+    (policy,) = target.policies.rate_limit
+    assert limits.at_once(policy) == size
+
+    def seen(case: str, sends: list[Send], held: int) -> Outcome:
+        server = TokenBucketServer(1, refill_ns, held)
+        return outcome(case_findings(case, answered(case, target, sends, by((server, "")))))
+
+    quiet = [one for ip in "234" for one in steady(max(1, size // 4), "quiet", at_ms=1_000, ip=ip)]
+    quiet += [one for ip in "234" for one in steady(max(1, size // 4), "quiet after", at_ms=1_200, ip=ip)]
+    excess = [*steady(size + max(size, policy.limit), "excess"), *quiet]
+    assert seen("TC-NEG-002", excess, size) is Outcome.PASS
+    owed = [*steady(size, "one by one", ip="5"), *steady(size, "one by one", ip="6"), *steady(size, "at once", ip="7")]
+    assert seen("TC-NEG-001", owed, size) is Outcome.PASS
+    assert seen("TC-NEG-001", owed, size - 1) is Outcome.FAIL
+    assert seen("TC-NEG-001", owed[: size // 2], size) is Outcome.INCONCLUSIVE
+
+
+def test_another_limits_rejections_are_not_this_ones() -> None:
+    """A5: 20 in 5 s on /api/* and 3 in 5 s on /api/other: whoever keeps below the first was told to be wronged."""
+    wide = "name: wide, limit: 20, window: 5s, probe: read, applies_to: ['/api/*']"
+    narrow = "name: narrow, limit: 3, window: 5s, probe: other, applies_to: [/api/other]"
+    target = target_of(wide, narrow)
+    (policy, _) = target.policies.rate_limit
+    assert limits._reads(target, policy) == ["read"]
+    mixed = [*steady(8, "mixed", gap_ms=4), *steady(8, "mixed", gap_ms=4, at_ms=1_002, op="other")]
+    sends = [*mixed, *steady(20, "one by one", ip="2"), *steady(20, "at once", ip="3")]
+
+    def seen(size: int) -> Outcome:
+        servers = (FixedWindowServer(3, 5 * S), "other"), (FixedWindowServer(size, 5 * S), "")
+        return outcome(case_findings("TC-NEG-001", answered("TC-NEG-001", target, sends, by(*servers))))
+
+    assert seen(20) is Outcome.PASS
+    assert seen(19) is Outcome.FAIL
+
+
+def test_one_counter_for_all_clients_gives_none_of_them_an_allowance_of_its_own() -> None:
+    """B21: what is promised to each client is not promised under `scope: global`."""
+    shared = target_of("scope: global, limit: 5, window: 60s, probe: read, exempt: [/health]")
+    for case in ("TC-NEG-001", "TC-NEG-002", "TC-NEG-003", "TC-NEG-009", "TC-RL-004"):
+        assert "scope: global" in why_missing(case, shared)
+    assert why_missing("TC-RL-001", shared) == ""

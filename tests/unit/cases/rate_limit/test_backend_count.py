@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from proofload.cases.rate_limit import judging
+from proofload.cases.rate_limit.backend import backend
 from proofload.core.clock import Anchor
 from proofload.judge.evidence import Evidence
 from proofload.judge.rate_limit import RateLimitContext
@@ -55,8 +55,8 @@ def history(rows: list[tuple[str, int]]) -> History:
 def evidence(counts: list[int], *, calibrated: bool = True, error: str = "") -> Evidence:
     labels = ["uncalibrated", "before", "after"] if calibrated else ["before", "after"]
     readings = tuple(
-        Reading("auth", label, 0, 0, (Sample("http_requests_total", {"route": "/profile"}, count),), error)
-        for label, count in zip(labels, counts, strict=True)
+        Reading("auth", label, at_ns, at_ns, (Sample("http_requests_total", {"route": "/profile"}, count),), error)
+        for label, count, at_ns in zip(labels, counts, (0, 29, 1_000) if calibrated else (0, 1_000), strict=True)
     )
     steps = [("calibration", 200)] * 3 if calibrated else []
     told = history([*steps, ("sequence", 200), ("sequence", 200), ("sequence", 429), ("sequence", 429)])
@@ -65,7 +65,7 @@ def evidence(counts: list[int], *, calibrated: bool = True, error: str = "") -> 
 
 def outcome(told: Evidence) -> Any:
     context = RateLimitContext(told.target.policies.rate_limit[0], told.history, told.anchor)
-    (finding,) = judging._backend(told, context)
+    (finding,) = backend(told, context)
     return finding.outcome
 
 
