@@ -93,7 +93,7 @@ async def capture(run: CaseContext, found: EventSources) -> None:
     accounts = await run.accounts(_CLIENTS)
     canary = f"canary-{stream(run.seed, 'audit canary').getrandbits(64):016x}"
     run.note("canaries", [f"{canary}-password", f"{canary}-token"])
-    run.readings.begin_audit()
+    await run.readings.begin_audit()
     run.doing("bringing about security events")
     if found.login is not None:
         await _logins(run, accounts, canary, found.login, set(policy.events))

@@ -113,7 +113,7 @@ async def correlation(run: CaseContext, policy: AuditPolicy) -> None:
     name = guarded(run.target)
     denied = run.target.operations[name] if name else None
     async with run.undisturbed(*names):
-        run.readings.begin_audit()
+        await run.readings.begin_audit()
         run.doing("doing what leaves events in several services")
         sources = run.sources(_PAYERS)
         await run.run(run.crowd("done", _in_turn(names), _PAYERS, 1, accounts=accounts, sources=sources))
@@ -213,7 +213,7 @@ async def killed(run: CaseContext, found: MortalLogin) -> None:
     count = _few(run.target, service)
     wrong = [Account(one.name, f"{one.password}-wrong", None) for one in await run.accounts(count)]
     async with run.turn():
-        run.readings.begin_audit()
+        await run.readings.begin_audit()
         run.doing("failing to log in, until the service dies")
         script = _until_cut_off(found.login, polite_count(run.target, _TRIES))
         crowd = run.crowd("failing", script, count, 1, accounts=wrong, sources=run.sources(count))
@@ -265,7 +265,7 @@ async def flood(run: CaseContext, found: tuple[AuditPolicy, str]) -> None:
     """
     audit, name = found
     async with run.exclusive():
-        run.readings.begin_audit()
+        await run.readings.begin_audit()
         await run.readings.services("before")
         run.doing("being denied some thousand times")
         each = polite_count(run.target, _FLOOD_EACH)

@@ -176,7 +176,7 @@ async def together(run: CaseContext, found: WatchedShop) -> None:
     people = accounts[:_WALKERS]
     names = [*reads(run.target).values(), orders.deposit, orders.order]
     async with run.undisturbed(*names), run.exclusive():
-        run.readings.begin_audit()
+        await run.readings.begin_audit()
         await run.readings.services("before")
         run.doing("loading every service at once")
         over = allowance(limit) + _OVER

@@ -224,7 +224,7 @@ async def open_circuit(run: CaseContext, found: RecordedCircuit) -> None:
     (account,) = await run.accounts(1)
     await settle(run, policy, account)
     async with run.fault(policy.service, failing_kind(run.target, policy), FAULT_NS), run.exclusive():
-        run.readings.begin_audit()
+        await run.readings.begin_audit()
         await run.readings.services("before")
         await run.readings.prometheus("served")
         await _look(run, "served")

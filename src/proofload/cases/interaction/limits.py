@@ -160,7 +160,7 @@ async def recorded(run: CaseContext, found: tuple[RateLimitPolicy, tuple[Metrics
     (account,) = await run.accounts(1)
     size = allowance(policy)
     async with run.exclusive():
-        run.readings.begin_audit()
+        await run.readings.begin_audit()
         await run.readings.services("before")
         run.doing("having two clients rejected")
         await run.run(run.steps("one by one", policy.probe, size + 2 * _OVER, account=account, source=run.source()))

@@ -53,7 +53,7 @@ async def aggregation(run: CaseContext, found: tuple[AuditPolicy, str]) -> None:
     Least evidence: 100 events that surely happened
     """
     policy, name = found
-    run.readings.begin_audit()
+    await run.readings.begin_audit()
     each = polite_count(run.target, _EACH)
     run.doing("bringing about security events as fast as possible")
     await run.run(
@@ -63,7 +63,7 @@ async def aggregation(run: CaseContext, found: tuple[AuditPolicy, str]) -> None:
     )
     done_ns = run.clock.now_ns()
     await run.wait_until_ns(done_ns + policy.arrives_within, "the last events to arrive in the log")
-    run.readings.audit_files()
+    await run.readings.audit_files()
     while run.readings.loki_server() is not None:
         await run.readings.loki()
         events = {

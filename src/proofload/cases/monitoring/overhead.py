@@ -146,7 +146,7 @@ async def _send(run: CaseContext, found: Switchable) -> None:
     async def block(step: str, i: int) -> None:
         await run.run(run.steps(step, name, each, account=account, source=run.source(), tag=str(i)))
 
-    run.readings.begin_audit()
+    await run.readings.begin_audit()
     async with run.exclusive():
         # What the gateway says of itself costs it time; so it is asked before and after many rounds, not in them.
         await run.run(run.steps("warm up", name, each, account=account, source=run.source()))

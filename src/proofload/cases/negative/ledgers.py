@@ -79,7 +79,7 @@ async def served(run: CaseContext, found: RecordedService) -> None:
     run.note("names", [account.name for account in polite])
     reads = max(1, min(_READS, policy.limit // 2))
     async with run.exclusive():
-        run.readings.begin_audit()
+        await run.readings.begin_audit()
         await run.readings.services("before")
         run.doing("serving some while another is rejected")
         beyond = policy.limit + policy.limit // 2 + 20

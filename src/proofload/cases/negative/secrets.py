@@ -84,7 +84,7 @@ async def errors(run: CaseContext, found: SecretSources) -> None:
     run.note("canaries", [password, token])
     # The real ones are no business of the bundle: their digests are enough to know them by.
     run.note("digests", [digest(one) for one in (account.password, account.token) if one])
-    run.readings.begin_audit()
+    await run.readings.begin_audit()
     run.doing("bringing about errors that a careless server would quote")
     wrong = Account(account.name, password, None)
     source = run.source()

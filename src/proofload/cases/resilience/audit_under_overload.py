@@ -46,7 +46,7 @@ async def audited_rush(run: CaseContext, found: tuple[RateLimitPolicy, AuditPoli
     """
     limit, policy = found
     accounts = await run.accounts(_CLIENTS)
-    run.readings.begin_audit()
+    await run.readings.begin_audit()
     run.doing("asking for more than is allowed, all at once")
     wanted = allowance(limit) + _OVER
     await run.run(
