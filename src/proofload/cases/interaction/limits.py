@@ -15,6 +15,7 @@ from proofload.cases.metrics_and_audit import (
     METRICS_PAGE,
     audited_event,
     counted,
+    note_secrets,
     on_record,
     read_log,
     settle_metrics_and_audit,
@@ -158,6 +159,7 @@ async def recorded(run: CaseContext, found: tuple[RateLimitPolicy, tuple[Metrics
     """
     policy, _ = found
     (account,) = await run.accounts(1)
+    note_secrets(run, [account])
     size = allowance(policy)
     async with run.exclusive():
         await run.readings.begin_audit()
