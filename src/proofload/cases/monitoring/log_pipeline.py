@@ -17,6 +17,7 @@ from proofload.judge.audit.envelopes import decode
 from proofload.judge.audit.fields import text_of
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
+from proofload.judge.reconcile import request_ids
 from proofload.judge.verdict import Finding
 from proofload.plan.operation import Operation
 from proofload.plan.policies import AuditPolicy
@@ -66,9 +67,8 @@ async def aggregation(run: CaseContext, found: tuple[AuditPolicy, str]) -> None:
     run.note(READ_AT, run.clock.now_ns())
     while run.readings.loki_server() is not None:
         await run.readings.loki()
-        events = {
-            one.request_id for one in run.history().exchanges(map(int, run.history().of_workloads(run.step(_STEP))))
-        }
+        rows = run.history().of_workloads(run.step(_STEP))
+        events = {one for one in request_ids(run.history(), rows).to_list() if one}
         run.note(READ_AT, run.clock.now_ns())
         arrived = {text_of(policy, entry, "request_id") for entry in decode(policy, run.readings.in_loki)}
         if events <= arrived or run.clock.now_ns() > done_ns + (_GIVE_UP_NS if run.readings.loki_error else _BOUND_NS):
