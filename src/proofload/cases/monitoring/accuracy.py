@@ -20,6 +20,7 @@ from proofload.drive.user import User
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.reconcile import Foreign, judge_histogram, judge_metrics
+from proofload.judge.reconcile.labels import fit_labels
 from proofload.judge.verdict import Finding
 from proofload.plan.operation import Operation
 from proofload.plan.policies import LockPolicy, MetricsPolicy
@@ -127,7 +128,10 @@ def _timed(evidence: Evidence, policy: MetricsPolicy, before: Reading, after: Re
     if policy.durations is None:
         return []
     findings: list[Finding] = []
-    labels = {name: policy.labels[name] for name in ("route", "method") if name in policy.labels}
+    # As the counter calls them: where nothing is declared, frameworks have names of their own for both.
+    routes = [route.route for route in routes_of(evidence.target).values()]
+    fitted = {**policy.labels, **fit_labels([before, after], policy, policy.only, routes).names}
+    labels = {name: fitted[name] for name in ("route", "method") if name in fitted}
     operation = evidence.history.frame["operation"].cast(pl.String)
     for name in sorted(operation.unique().drop_nulls().to_list()):
         declared = evidence.target.operations.get(name)

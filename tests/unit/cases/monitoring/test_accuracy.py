@@ -168,3 +168,37 @@ def test_raw_paths_in_labels_are_seen_by_two_ids_and_not_passed_by_one() -> None
 
 def test_a_run_in_which_nothing_succeeded_says_so() -> None:
     assert unsure(told_apart(status=401)) == {"mon.succeeded"}
+
+
+def test_a_histogram_is_judged_by_route_where_the_target_has_its_own_name_for_the_label() -> None:
+    def called(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+        other = {"route": "handler", "method": "verb"}
+        return tuple(
+            Sample(one.name, {other.get(name, name): value for name, value in one.labels.items()}, one.value)
+            for one in samples
+        )
+
+    def judged(timed: float, contended: float) -> list[Finding]:
+        tape = Tape("TC-MON-001", at_ns=10 * S)
+        tape.add("served profile", 200, SERVED)
+        tape.add("contending 1", 503, CONTENDED, operation="deposit")
+        pages = [
+            page("quiet", S, 0, 0, 0),
+            page("before", 5 * S, 0, 0, 0),
+            page("after", 60 * S, SERVED, CONTENDED, timed),
+        ]
+        slower = tuple(
+            Sample(one.name, one.labels, contended)
+            if one.name.endswith("_count") and one.labels["method"] == "POST"
+            else one
+            for one in pages[-1].samples
+        )
+        pages[-1] = Reading("gateway", "after", 60 * S, 60 * S + MS, slower)
+        readings = tuple(
+            Reading(one.source, one.label, one.asked_ns, one.answered_ns, called(one.samples)) for one in pages
+        )
+        return case_findings("TC-MON-001", tape.evidence(TARGET, ledgers=Ledgers(readings)))
+
+    assert outcome(judged(SERVED, CONTENDED)) is Outcome.PASS
+    # Right in the sum of both routes, and wrong in each.
+    assert "mon.histogram_count_differs" in rules(judged(SERVED - 20, CONTENDED + 20))
