@@ -132,7 +132,9 @@ async def capture(run: CaseContext, found: EventSources) -> None:
     if limit is not None and "rate_limited" in policy.events:
         over = max(20, allowance(limit) // 5)
         source = run.source()
-        await run.run(run.steps("limited", limit.probe, allowance(limit) + over, account=accounts[0], source=source))
+        await run.run(
+            run.steps("limited", partly_anew(limit.probe), allowance(limit) + over, account=accounts[0], source=source)
+        )
     await run.wait_until_ns(run.clock.now_ns() + policy.arrives_within, "the last events to arrive in the audit log")
     await read_log(run)
 

@@ -12,8 +12,8 @@ from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import allowance, gateway_limit
 from proofload.cases.lock.contention import once
-from proofload.cases.metrics_and_audit import AT_SERVER, METRICS_PAGE, routes_of
-from proofload.cases.monitoring.counts import COUNTABLE, ids_of, sending, totals_of
+from proofload.cases.metrics_and_audit import AT_SERVER, METRICS_PAGE, partly_anew, routes_of
+from proofload.cases.monitoring.counts import COUNTABLE, beyond, ids_of, sending, totals_of
 from proofload.cases.reads import guarded, without_token
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
@@ -85,8 +85,10 @@ async def accuracy(run: CaseContext, found: tuple[MetricsPolicy, list[str]]) -> 
             await run.run(run.steps("unauthorised", _without_token(run.target.operations[denied]), source=run.source()))
         if policy is not None:
             account, size = accounts[0], allowance(policy)
-            over = max(20, size // 5)
-            await run.run(run.steps("limited", policy.probe, size + over, account=account, source=run.source()))
+            over = beyond(size, sum(totals.values()))
+            await run.run(
+                run.steps("limited", partly_anew(policy.probe), size + over, account=account, source=run.source())
+            )
         if lock is not None:
             # Errors of the server's own class that nothing need be broken for: a user who meets a held lock.
             crowd = max(lock.concurrency, _CLIENTS)
@@ -188,7 +190,9 @@ def times_each(target: Target, names: Sequence[str]) -> int:
 
 def _without_token(operation: Operation) -> Script:
     async def script(user: User) -> None:
-        for _ in range(_EACH):
+        for number in range(_EACH):
+            if number % 3 == 2:
+                user.reconnect()
             await without_token(user, operation)
 
     return script

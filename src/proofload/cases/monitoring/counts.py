@@ -17,6 +17,8 @@ _NAME = "${user.name}"
 _LEAST_PRIMES = 42
 """Up to 181, which is about thirty for each of six clients."""
 _UNLIMITED = 1 << 20
+LEAST_COUNTED = 100
+"""How many answers must surely lie between two readings before their counts say anything."""
 _AFRESH = 3
 """One request of so many goes over a new connection: kept ones may all be those of one worker."""
 
@@ -56,6 +58,17 @@ def totals_of(
         if len(apart) == len(names) and sum(-(-count // clients) for count in chosen.values()) <= each:
             return chosen
     return dict(zip(names, primes[: len(names)], strict=True))
+
+
+def beyond(size: int, planned: int) -> int:
+    """Return how many requests to send beyond an allowance: so many that, with those planned, there are enough.
+
+    Rejections are counted like any answer, and they cost a client nothing that it has not spent.
+
+    >>> beyond(100, 272), beyond(5, 11)
+    (20, 84)
+    """
+    return max(20, size // 5, LEAST_COUNTED - planned - size)
 
 
 def _primes(count: int) -> list[int]:
