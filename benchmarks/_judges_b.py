@@ -5,12 +5,16 @@ Run by itself it times 10,000 bank operations of 100 users, and a history on whi
 
 from __future__ import annotations
 
+import json
 import time
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
 
+from proofload.core.clock import Anchor
 from proofload.core.seeds import array_stream, stream
+from proofload.judge.audit import AuditEvidence, ExpectedEvent, digests_of, judge_audit
 from proofload.judge.delivery import judge_delivery
 from proofload.judge.latency import judge_latency
 from proofload.judge.linearizable import judge_linearizable
@@ -18,12 +22,14 @@ from proofload.judge.models.bank import DONE, INSUFFICIENT, BankAccount
 from proofload.judge.models.counter import Counter
 from proofload.judge.models.model import ModelOperation
 from proofload.judge.reconcile import Foreign, Route, judge_metrics, judge_request_ids
-from proofload.plan.policies import LatencyPolicy, MetricsPolicy
+from proofload.plan.policies import AuditPolicy, LatencyPolicy, MetricsPolicy
 from proofload.record.history import History
-from proofload.record.ledger import Reading, Sample
+from proofload.record.ledger import AuditEntry, Ledgers, Reading, Sample
 
 _OPERATIONS = {name: Route(f"/{name}", "GET") for name in ("read", "write", "login", "order")}
 _SECOND = 1_000_000_000
+_EVENTS = ("login_failed", "login_succeeded")
+_DIGESTS = digests_of(f"{n:06}-password-aA1!" for n in range(20))
 
 
 def history(count: int) -> History:
@@ -94,7 +100,27 @@ def request_ids(made: History):
     return judge_request_ids(made, made.frame.select("request_id", pl.col("status").cast(pl.Int64)), source="log")
 
 
+def audit_log(count: int) -> tuple[list[ExpectedEvent], Ledgers]:
+    """Return the events of `count` requests and a log that holds each of them, in envelopes of no kind."""
+    expected, entries = [], []
+    for n in range(count):
+        event, user, ip = _EVENTS[n % 2], f"load_test_user_{n % 50}", f"127.64.0.{n % 200 + 1}"
+        sent_ns = _SECOND + n * 1_000_000
+        expected.append(ExpectedEvent(n, event, f"run-{n}", sent_ns, sent_ns + 1_000_000, user, ip))
+        moment = datetime.fromtimestamp(sent_ns / _SECOND, UTC).isoformat()
+        fields = {"time": moment, "event": event, "user": user, "ip": ip, "request_id": f"run-{n}", "service": "auth"}
+        entries.append(AuditEntry("auth.jsonl", n + 1, json.dumps(fields), fields, sent_ns + _SECOND))
+    return expected, Ledgers(audit=tuple(entries))
+
+
+def audit(made: tuple[list[ExpectedEvent], Ledgers]):
+    expected, ledgers = made
+    known = AuditEvidence(1 << 60, Anchor(0, 0, 0), digests=_DIGESTS)
+    return judge_audit(AuditPolicy(events={event: event for event in _EVENTS}), ledgers, expected, known, each=5)
+
+
 JUDGES = {
+    "audit": (audit_log, audit),
     "reconcile, counters": (history, counters),
     "reconcile, request ids": (history, request_ids),
     "latency": (history, lambda made: judge_latency(LatencyPolicy(p99_within="1s"), made)),

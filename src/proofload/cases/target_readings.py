@@ -65,7 +65,8 @@ class TargetReadings:
             exactly((one.state.gauge,), one.state.only) for one in self._target.policies.circuit_breaker if one.state
         ]
         if policy.durations:
-            also.append(exactly((f"{policy.durations}_count", f"{policy.durations}_bucket"), policy.only))
+            timed = tuple(f"{policy.durations}_{what}" for what in ("count", "sum", "bucket"))
+            also.append(exactly(timed, policy.only))
         reading = await server.fresh(policy.requests_total, policy.only, source="prometheus", label=label, also=also)
         self._readings.append(reading)
 
@@ -74,18 +75,19 @@ class TargetReadings:
         policy = self._target.policies.audit
         return Loki(policy.loki, self._clock) if policy and policy.loki else None
 
-    def begin_audit(self) -> None:
+    async def begin_audit(self) -> None:
         """Note where the audit log's files end now."""
-        self._audit_files.begin()
+        # In a thread, as all reading of files: a log of gigabytes must not hold up what is being sent meanwhile.
+        await asyncio.to_thread(self._audit_files.begin)
         self._audit_from_wall_ns = self._clock.wall_ns()
 
-    def audit_files(self) -> None:
+    async def audit_files(self) -> None:
         """Read what was written to the audit log's files since its beginning was noted."""
         policy = self._target.policies.audit
         if policy is not None and policy.loki and not policy.files:
             return
         try:
-            self._audit = self._audit_files.read(self._clock.now_ns())
+            self._audit = await asyncio.to_thread(self._audit_files.read, self._clock.now_ns())
         except ToolError as error:
             self._facts["audit.error"] = str(error)
 
@@ -111,7 +113,7 @@ class TargetReadings:
 
     async def audit(self) -> None:
         """Read the audit log wherever it can be read: the files, and Loki, which is all there is where no file is."""
-        self.audit_files()
+        await self.audit_files()
         await self.loki()
 
     @property

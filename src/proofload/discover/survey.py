@@ -16,6 +16,7 @@ from proofload.discover.openapi import Api, Offer, read_openapi
 from proofload.drive.engine import Engine
 from proofload.drive.http.endpoint import Endpoint, TlsSettings
 from proofload.drive.user import Answer, User
+from proofload.judge.reconcile.labels import PARTS, canonical, is_raw, read_status
 from proofload.observe.metrics import parse_metrics
 from proofload.plan.operation import Operation
 from proofload.plan.target import Target, Users
@@ -197,17 +198,45 @@ async def _counter(visitor: Visitor, found: Found, account: Account | None) -> R
     before = await _page(visitor, found.metrics)
     await visitor.get(*[probe.path] * _COUNTED, account=account if probe.auth == "bearer" else None)
     after = await _page(visitor, found.metrics)
+    return counter_of(before, after, probe.path, found.metrics)
+
+
+def counter_of(
+    before: Sequence[Sample], after: Sequence[Sample], path: str, page: str, sent: int = _COUNTED
+) -> RequestCounter | None:
+    """Return the counter that rose by just as many as were sent to `path`, all served, or None.
+
+    Its labels are told by their values. A label that it does not have is not named: counts are summed over it then. Of
+    several counters, that with the most labels is taken.
+    """
     told = {_key(one): one.value for one in before}
-    for one in after:
-        if one.value - told.get(_key(one), 0.0) != _COUNTED or not one.name.endswith(("_total", "_count")):
-            continue
-        values = {value: name for name, value in one.labels.items()}
-        wanted = {"route": values.get(probe.path), "method": values.get("GET"), "status": values.get("200")}
-        labels = {name: label for name, label in wanted.items() if label}
-        if len(labels) == len(wanted):
-            only = {name: value for name, value in one.labels.items() if name not in labels.values()}
-            return RequestCounter(found.metrics, one.name, labels, only)
-    return None
+    rose = [one for one in after if one.value - told.get(_key(one), 0.0) == sent]
+    found: list[RequestCounter] = []
+    for one in sorted(rose, key=lambda sample: not sample.name.endswith("_total")):
+        labels = _labels_of(one.labels, path)
+        if one.name.endswith(("_total", "_count")) and labels.keys() & {"route", "status"}:
+            # What tells of the request is no mark of its series, and any label may do so where none is the route.
+            rest = {name: value for name, value in one.labels.items() if not any(_parts_of(value, path))}
+            only = rest if "route" in labels else {}
+            found.append(RequestCounter(page, one.name, labels, only))
+    return max(found, key=lambda one: len(one.labels), default=None)
+
+
+def _labels_of(labels: Mapping[str, str], path: str) -> dict[str, str]:
+    """Return our words for labels to their names, by the values that one served GET of `path` has."""
+    found: dict[str, str] = {}
+    for name, value in sorted(labels.items(), key=lambda item: len(item[1]), reverse=True):
+        for part, fits in zip(PARTS, _parts_of(value, path), strict=True):
+            if fits:
+                found.setdefault(part, name)
+    return {part: found[part] for part in PARTS if part in found}
+
+
+def _parts_of(value: str, path: str) -> tuple[bool, bool, bool]:
+    """Return whether a label's value is the route, the method, the status of a served GET of `path`."""
+    bare = path.partition("?")[0]
+    is_route = value.startswith("/") and (canonical(value) == canonical(bare) or is_raw(bare, value))
+    return is_route, value.upper() == "GET", read_status(value) in ("200", "2xx")
 
 
 async def _page(visitor: Visitor, path: str) -> Sequence[Sample]:

@@ -57,7 +57,8 @@ def exchange(
             with connection.getresponse() as answer:
                 return _whole(answer, most_bytes, is_over, deadline_s)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        if is_over.is_set():
+        # Each read has the same limit, and may be the first to notice.
+        if is_over.is_set() or isinstance(error, TimeoutError):
             raise _too_late(deadline_s) from error
         raise
     finally:

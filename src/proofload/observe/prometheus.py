@@ -56,6 +56,11 @@ class Prometheus:
         form = {"query": expression, **({} if at_s is None else {"time": f"{at_s:.3f}"})}
         return self._in_form(await self._get("query", form))
 
+    async def counters(self, metric: str, where: Mapping[str, str]) -> tuple[Sample, ...]:
+        """Return the raw counters as the server holds them now, under whichever of its two names."""
+        held = await self.query(selector(metric, where))
+        return tuple(Sample(one.labels.get("__name__", metric), _bare(one.labels), one.value) for one in held)
+
     async def query_range(
         self, expression: str, start_s: float, end_s: float, step_s: float = 1.0
     ) -> tuple[Series, ...]:

@@ -48,8 +48,9 @@ def value_at(fields: object, path: str) -> object:
     >>> [value_at(fields, path) for path in ("event.action", "http.request.id", "ips.0", "a.b", "event.kind", "ips.x")]
     ['in', 'r1', '::1', 2, None, None]
     """
-    if isinstance(fields, Mapping):
-        if (whole := fields.get(path)) is not None:
+    # A dict first, by its exact type: to ask whether something is a Mapping takes ten times as long, for every field.
+    if type(fields) is dict or isinstance(fields, Mapping):
+        if (whole := fields.get(path)) is not None or "." not in path:
             return whole
         parts = path.split(".")
         for cut in range(len(parts) - 1, 0, -1):

@@ -8,11 +8,13 @@ import threading
 from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
+from unittest.mock import Mock
 
 import pytest
 from tests.listening import Listener
 
 from proofload.core.clock import SystemClock
+from proofload.observe import bounded
 from proofload.observe.bounded import exchange
 from proofload.observe.metrics import parse_metrics, read_metrics
 from proofload.record.ledger import Reading
@@ -157,6 +159,13 @@ def test_what_drips_for_ever_ends_at_the_deadline_of_the_whole_exchange(what: st
     with Scripted(ENDLESS[what], every_s=0.02 if what != "silence" else 60) as url:
         reading = asyncio.run(read_metrics(url, source="g", label="x", clock=SystemClock(), timeout_s=0.3))
     assert "no whole answer within 0.3 s" in reading.error
+
+
+def test_a_read_that_notices_the_deadline_first_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded.threading, "Timer", lambda *_: Mock())
+    with Scripted(iter([b"HTTP/1.1 "]), every_s=60) as url:
+        reading = asyncio.run(read_metrics(url, source="g", label="x", clock=SystemClock(), timeout_s=0.1))
+    assert "no whole answer within 0.1 s" in reading.error
 
 
 def test_a_page_without_end_is_cut_off_by_its_size() -> None:

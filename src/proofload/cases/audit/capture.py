@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +13,21 @@ from proofload.cases.accounts import Account
 from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import allowance, gateway_limit, polite_count
-from proofload.cases.metrics_and_audit import AUDIT_LOG
-from proofload.cases.reads import guarded
+from proofload.cases.evidence_rows import rows_of
+from proofload.cases.metrics_and_audit import (
+    AUDIT_LOG,
+    log_evidence,
+    note_secrets,
+    partly_anew,
+    read_log,
+    with_wrong_password,
+)
+from proofload.cases.reads import guarded, without_token
 from proofload.cases.requirement import Missing, Requirement
 from proofload.core.seeds import stream
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
-from proofload.judge.audit import AuditEvidence, ExpectedEvent, Forgery, expect, judge_audit
+from proofload.judge.audit import ExpectedEvent, Forgery, expect, judge_audit
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Finding
@@ -28,6 +37,16 @@ from proofload.plan.target import Target
 _CLIENTS = 5
 _EACH = 12
 _FORGERIES = 3
+_LEAST = 5
+"""How often each declared event must have happened."""
+_OPENED = "circuit_opened"
+_HERE = {
+    "login_failed": ("login failed", "401 or 403", "no log-in is declared (users.login)"),
+    "login_succeeded": ("login", "2xx", "no log-in is declared (users.login)"),
+    "access_denied": ("access denied", "401 or 403", "no operation that needs a token is declared (auth: bearer)"),
+    "rate_limited": ("limited", "", "no rate limit over all services is declared (policies.rate_limit)"),
+}
+"""The events that this case brings about: in which step, by which statuses they are known, and what may be lacking."""
 
 
 def _with_events(target: Target) -> AuditPolicy | Missing:
@@ -47,7 +66,7 @@ class EventSources:
     policy: AuditPolicy
     login: str | None
     denied: str | None
-    """A read that needs a token."""
+    """An operation that needs a token."""
     limit: RateLimitPolicy | None
 
     def operations(self) -> list[str]:
@@ -87,16 +106,18 @@ async def capture(run: CaseContext, found: EventSources) -> None:
         or forged; no password or token stands in any
     Reading FAIL: the finding names the request whose event is missing, doubled or wrong, or the line that is
         broken
-    Least evidence: 20 events that surely happened
+    Least evidence: 20 events that surely happened, and 5 of each declared event that can be brought about here
     """
     policy = found.policy
     accounts = await run.accounts(_CLIENTS)
     canary = f"canary-{stream(run.seed, 'audit canary').getrandbits(64):016x}"
     run.note("canaries", [f"{canary}-password", f"{canary}-token"])
-    run.readings.begin_audit()
+    wrong = [with_wrong_password(account) for account in accounts]
+    note_secrets(run, accounts, wrong)
+    await run.readings.begin_audit()
     run.doing("bringing about security events")
     if found.login is not None:
-        await _logins(run, accounts, canary, found.login, set(policy.events))
+        await _logins(run, accounts, wrong, canary, found.login, set(policy.events))
     if found.denied is not None and "access_denied" in policy.events:
         await run.run(
             run.crowd(
@@ -111,29 +132,39 @@ async def capture(run: CaseContext, found: EventSources) -> None:
     if limit is not None and "rate_limited" in policy.events:
         over = max(20, allowance(limit) // 5)
         source = run.source()
-        await run.run(run.steps("limited", limit.probe, allowance(limit) + over, account=accounts[0], source=source))
+        await run.run(
+            run.steps("limited", partly_anew(limit.probe), allowance(limit) + over, account=accounts[0], source=source)
+        )
     await run.wait_until_ns(run.clock.now_ns() + policy.arrives_within, "the last events to arrive in the audit log")
-    await run.readings.audit()
+    await read_log(run)
 
 
-async def _logins(run: CaseContext, accounts: Iterable[Account], canary: str, login: str, events: set[str]) -> None:
+async def _logins(
+    run: CaseContext,
+    accounts: Sequence[Account],
+    wrong: Sequence[Account],
+    canary: str,
+    login: str,
+    events: set[str],
+) -> None:
     tail = f"{canary}-forged"
-    wrong = [Account(account.name, f"{canary}-password", None) for account in accounts]
     run.note("names", {"login failed": [one.name for one in wrong], "login": [one.name for one in accounts]})
     each = polite_count(run.target, _EACH)
+    script = partly_anew(login)
+    # Before the failures: a target may lock a user out after some of them.
+    if "login_succeeded" in events:
+        await run.run(
+            run.crowd("login", script, _CLIENTS, min(4, each), accounts=accounts, sources=run.sources(_CLIENTS))
+        )
     if "login_failed" in events:
         await run.run(
-            run.crowd("login failed", login, _CLIENTS, each, accounts=wrong, sources=run.sources(_CLIENTS)),
+            run.crowd("login failed", script, _CLIENTS, each, accounts=wrong, sources=run.sources(_CLIENTS)),
         )
         head = f"{run.target.users.prefix if run.target.users else ''}{canary}"
         name = f'{head}\r\n{{"event":"login_succeeded","user":"{tail}"}}'
         run.note("forgeries", [{"head": head, "tail": tail}])
         forger = Account(name, f"{canary}-password", None)
         await run.run(run.steps("forged line", login, _FORGERIES, account=forger, source=run.source()))
-    if "login_succeeded" in events:
-        await run.run(
-            run.crowd("login", login, _CLIENTS, min(4, each), accounts=tuple(accounts), sources=run.sources(_CLIENTS))
-        )
 
 
 @capture.judge
@@ -142,16 +173,54 @@ def judge_capture(evidence: Evidence, found: EventSources) -> list[Finding]:
     policy = found.policy
     expected = [event for event in _expected(evidence) if event.event in policy.events]
     facts = evidence.facts
-    read_ns = max((entry.read_ns for entry in evidence.ledgers.audit), default=evidence.anchor.monotonic_ns)
-    known = AuditEvidence(
-        read_ns,
-        evidence.anchor,
-        tuple(facts.get("canaries", ())),
-        tuple(Forgery(one["head"], one["tail"]) for one in facts.get("forgeries", ())),
+    known = log_evidence(
+        evidence,
+        canaries=facts.get("canaries", ()),
+        forgeries=[Forgery(one["head"], one["tail"]) for one in facts.get("forgeries", ())],
     )
-    findings = judge_audit(policy, evidence.ledgers, expected, known, needed=20)
+    findings = judge_audit(
+        policy,
+        evidence.ledgers,
+        expected,
+        known,
+        needed=20,
+        each=_LEAST,
+        elsewhere=_elsewhere(policy),
+        why=_why_not(evidence, found),
+    )
     delivered = [one for one in judge_delivery(evidence.history) if one.rule != "delivery.send_lag"]
     return [*rest_on(findings, delivered), *delivered]
+
+
+def _elsewhere(policy: AuditPolicy) -> set[str]:
+    """Return the declared events that other cases bring about: what `tells` names (TC-AUDIT-002), and openings."""
+    return {_OPENED, *(event for events in policy.tells.values() for event in events)} - _HERE.keys()
+
+
+def _why_not(evidence: Evidence, found: EventSources) -> dict[str, str]:
+    """Return what kept each event from happening, for those that did not."""
+    why = dict.fromkeys(
+        found.policy.events, "nothing declared brings it about; declare which operation does (policies.audit.tells)"
+    )
+    able = {
+        "login_failed": found.login,
+        "login_succeeded": found.login,
+        "access_denied": found.denied,
+        "rate_limited": found.limit,
+    }
+    for event, (step, statuses, lacking) in _HERE.items():
+        if able[event] is None:
+            why[event] = lacking
+            continue
+        counts = Counter(_statuses(evidence, step))
+        seen = ", ".join(f"{count} × {status or 'no answer'}" for status, count in sorted(counts.items())) or "nothing"
+        wanted = statuses or str(found.limit.status if found.limit is not None else "")
+        why[event] = f"the requests that should bring it about were answered {seen}, expected {wanted}"
+    return why
+
+
+def _statuses(evidence: Evidence, step: str) -> list[int]:
+    return [int(status) for status in evidence.history.numbers("status")[rows_of(evidence, step)]]
 
 
 def _expected(evidence: Evidence) -> list[ExpectedEvent]:
@@ -192,8 +261,9 @@ def _denied(target: Target, name: str, canary: str) -> Any:
     operation = target.operations[name]
 
     async def script(user: User) -> None:
+        if user.iterations % 3 == 0:
+            user.reconnect()
         # One without a token, one with a token that nobody gave out: both must be denied, and neither be logged.
-        headers = {"Authorization": f"Bearer {canary}-token"} if user.index % 2 else {}
-        await user.get(operation.path, headers=headers, name=name)
+        await without_token(user, operation, {"Authorization": f"Bearer {canary}-token"} if user.index % 2 else None)
 
     return script

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from proofload.cases.accounts import LOG_IN, Account
+from proofload.cases.accounts import LOG_IN
 from proofload.cases.audit.capture import AUDITED_EVENTS
 from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
@@ -17,13 +17,22 @@ from proofload.cases.declared_limits import polite_count
 from proofload.cases.evidence_rows import delivered, rows_of
 from proofload.cases.fault_control import can_break
 from proofload.cases.isolation import service_of
-from proofload.cases.metrics_and_audit import READ_AT, audited_event, read_log
-from proofload.cases.reads import GUARDED, guarded
+from proofload.cases.metrics_and_audit import (
+    EVERYWHERE,
+    audited_event,
+    log_evidence,
+    note_secrets,
+    read_log,
+    with_wrong_password,
+)
+from proofload.cases.reads import GUARDED, guarded, without_token
 from proofload.cases.requirement import Missing, Requirement
 from proofload.core.seeds import stream
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
-from proofload.judge.audit import AuditEvidence, ExpectedEvent, expect, judge_audit
+from proofload.judge.audit import ExpectedEvent, expect, judge_audit
+from proofload.judge.audit.envelopes import decode
+from proofload.judge.audit.fields import text_of
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.operation import Operation
@@ -35,14 +44,14 @@ from proofload.record.fault_edge import spans
 _PAYERS, _EACH, _AT_ONCE = 3, 5, 8
 _ODD = ("two words", "<b>markup</b>", '{"event":"x"}', "x" * 3000)
 UNCHECKED = "audit.request_id_unchecked"
-_CORRELATED = ("audit.missing", "audit.duplicated", "audit.phantom", "audit.wrong_user")
+_CORRELATED = ("audit.missing", "audit.duplicated", "audit.phantom", "audit.wrong_user", *EVERYWHERE)
 _MOST_USERS = 4
 _TRIES = 60
 _RUN_UP_NS = 3 * NS_PER_SECOND // 2
 _DEAD_NS = 15 * NS_PER_SECOND
 _FLOODERS, _FLOOD_EACH = 48, 75
 DENIED, FAILED = "access_denied", "login_failed"
-_LOST = ("audit.missing",)
+_LOST = ("audit.missing", *EVERYWHERE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +117,13 @@ async def correlation(run: CaseContext, policy: AuditPolicy) -> None:
     names = sorted(policy.tells)
     accounts = await run.accounts(_PAYERS)
     run.note("names", [account.name for account in accounts])
+    note_secrets(run, accounts)
     canary = f"canary{stream(run.seed, 'request ids').getrandbits(48):012x}"
     run.note("canary", canary)
     name = guarded(run.target)
     denied = run.target.operations[name] if name else None
     async with run.undisturbed(*names):
-        run.readings.begin_audit()
+        await run.readings.begin_audit()
         run.doing("doing what leaves events in several services")
         sources = run.sources(_PAYERS)
         await run.run(run.crowd("done", _in_turn(names), _PAYERS, 1, accounts=accounts, sources=sources))
@@ -142,7 +152,9 @@ def judge_correlation(evidence: Evidence, policy: AuditPolicy) -> list[Finding]:
                 forbidden += expect(evidence.history, bad, event)
     if error := evidence.ledgers.facts.get("audit.error"):
         return [Finding("audit.missing", Outcome.INCONCLUSIVE, f"the audit log could not be read: {error}")]
-    found = judge_audit(policy, evidence.ledgers, expected, _known(evidence), forbidden=forbidden, needed=2 * _EACH)
+    found = judge_audit(
+        policy, evidence.ledgers, expected, log_evidence(evidence), forbidden=forbidden, needed=2 * _EACH
+    )
     return delivered(evidence, [*(one for one in found if one.rule in _CORRELATED), _unchecked(evidence, policy)])
 
 
@@ -150,11 +162,11 @@ def _unchecked(evidence: Evidence, policy: AuditPolicy) -> Finding:
     """Return whether a request id that holds blanks, markup or kilobytes was believed and written down."""
     canary = str(evidence.facts.get("canary", ""))
     sent = len(rows_of(evidence, "odd"))
-    field = policy.fields.get("request_id", "request_id")
-    kept = [one for one in evidence.ledgers.audit if canary and canary in str((one.fields or {}).get(field, ""))]
+    ids = [(one, text_of(policy, one, "request_id")) for one in decode(policy, evidence.ledgers.audit)]
+    kept = [(one, given) for one, given in ids if canary and canary in given]
     if kept:
         says = f"{len(kept)} entries hold a request id as a client made it up, with blanks, markup or kilobytes"
-        shown = tuple(f"{one.source}:{one.line}: {str((one.fields or {}).get(field))[:60]!r}" for one in kept[:4])
+        shown = tuple(f"{one.source}:{one.line}: {given[:60]!r}" for one, given in kept[:4])
         look = "where the request id of a client is taken over: keep it only if it is short and harmless"
         return Finding(UNCHECKED, Outcome.FAIL, says, sent, 1, shown=shown, look_at=look)
     return held(UNCHECKED, f"none of {sent} odd request ids stands in the log", examined=sent, needed=len(_ODD))
@@ -185,7 +197,7 @@ def _odd(name: str, denied: Operation | None, canary: str) -> Script:
             await user.request(name, headers=headers, keep_body=True)
             if denied is not None:
                 # Refused by whoever stands in front, who may be another writer of the log.
-                await user.get(denied.path, headers={**headers, "Authorization": "Bearer none"}, name=denied.name)
+                await without_token(user, denied, {**headers, "Authorization": "Bearer none"})
 
     return script
 
@@ -211,9 +223,11 @@ async def killed(run: CaseContext, found: MortalLogin) -> None:
     """
     service = found.service
     count = _few(run.target, service)
-    wrong = [Account(one.name, f"{one.password}-wrong", None) for one in await run.accounts(count)]
+    accounts = await run.accounts(count)
+    wrong = [with_wrong_password(account) for account in accounts]
+    note_secrets(run, accounts, wrong)
     async with run.turn():
-        run.readings.begin_audit()
+        await run.readings.begin_audit()
         run.doing("failing to log in, until the service dies")
         script = _until_cut_off(found.login, polite_count(run.target, _TRIES))
         crowd = run.crowd("failing", script, count, 1, accounts=wrong, sources=run.sources(count))
@@ -265,14 +279,14 @@ async def flood(run: CaseContext, found: tuple[AuditPolicy, str]) -> None:
     """
     audit, name = found
     async with run.exclusive():
-        run.readings.begin_audit()
+        await run.readings.begin_audit()
         await run.readings.services("before")
         run.doing("being denied some thousand times")
         each = polite_count(run.target, _FLOOD_EACH)
-        path = run.target.operations[name].path
+        operation = run.target.operations[name]
 
         async def denied(user: User) -> None:
-            await user.get(path, name=name)
+            await without_token(user, operation)
 
         await run.run(run.crowd("denied", denied, _FLOODERS, each, sources=run.sources(_FLOODERS)))
         await _read_later(run, audit)
@@ -303,6 +317,9 @@ def _counted(evidence: Evidence, audit: AuditPolicy) -> list[Finding]:
         for sample in reading.samples:
             if sample.name == metrics.audit_events and sample.labels.get("event") == event:
                 sums[reading.label.rpartition("/")[2]] += sample.value
+    if not any(sample.name == metrics.audit_events for one in evidence.ledgers.readings for sample in one.samples):
+        says = f"no page that was read has {metrics.audit_events}: check policies.metrics.audit_events"
+        return [Finding(rule, Outcome.INCONCLUSIVE, says, surely, 100)]
     rose = round(sums["after"] - sums["before"])
     says = f"{surely} requests were denied, and {metrics.audit_events} of {event} rose by {rose}"
     if rose < surely or (metrics.exclusive and rose > surely + perhaps):
@@ -316,14 +333,8 @@ def _lost(evidence: Evidence, audit: AuditPolicy, step: str, event: str, *, need
     status = evidence.history.numbers("status")[rows]
     # What was never answered was never acknowledged: it may stand in the log or not.
     expected = expect(evidence.history, rows[np.isin(status, (0, 401, 403))].tolist(), event)
-    found = judge_audit(audit, evidence.ledgers, expected, _known(evidence), needed=needed)
+    found = judge_audit(audit, evidence.ledgers, expected, log_evidence(evidence), needed=needed)
     return [one for one in found if one.rule in _LOST]
-
-
-def _known(evidence: Evidence) -> AuditEvidence:
-    # An empty log does not say when it was read; the case does.
-    read_ns = int(evidence.facts.get(READ_AT, evidence.anchor.monotonic_ns))
-    return AuditEvidence(read_ns, evidence.anchor)
 
 
 async def _read_later(run: CaseContext, policy: AuditPolicy) -> None:
@@ -343,24 +354,3 @@ def _users(evidence: Evidence, step: str, names: Sequence[str]) -> dict[int, str
 def _few(target: Target, service: str) -> int:
     failures: Iterator[int] = (one.failures for one in target.policies.circuit_breaker if one.service == service)
     return max(1, min([_MOST_USERS, *(count - 1 for count in failures)]))
-
-
-def _login_service(target: Target) -> str | None:
-    login = target.users.login if target.users else None
-    return target.operations[login].service if login else None
-
-
-def _guarded(target: Target) -> str | None:
-    found = (name for name, one in sorted(target.operations.items()) if one.auth == "bearer" and one.effect == "none")
-    return next((name for name in found if "${" not in target.operations[name].path), None)
-
-
-def _policy(target: Target) -> AuditPolicy:
-    policy = target.policies.audit
-    assert policy is not None
-    return policy
-
-
-def _takes(target: Target, seconds: int) -> int:
-    audit = target.policies.audit
-    return seconds * NS_PER_SECOND + (audit.arrives_within if audit else 0)

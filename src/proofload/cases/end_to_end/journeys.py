@@ -17,6 +17,7 @@ from proofload.cases.metrics_and_audit import (
     METRICS_PAGE,
     audited_event,
     counted,
+    note_secrets,
     on_record,
     read_log,
     settle_metrics_and_audit,
@@ -174,9 +175,10 @@ async def together(run: CaseContext, found: WatchedShop) -> None:
     limit, orders = found.limit, found.shop.orders
     accounts = await run.accounts(_WALKERS + 1)
     people = accounts[:_WALKERS]
+    note_secrets(run, accounts)
     names = [*reads(run.target).values(), orders.deposit, orders.order]
     async with run.undisturbed(*names), run.exclusive():
-        run.readings.begin_audit()
+        await run.readings.begin_audit()
         await run.readings.services("before")
         run.doing("loading every service at once")
         over = allowance(limit) + _OVER

@@ -26,23 +26,29 @@ from proofload.cases.evidence_rows import delivered, rows_of
 from proofload.cases.isolation import service_of
 from proofload.cases.metrics_and_audit import (
     AT_SERVER,
+    DIGESTS,
     METRICS_PAGE,
     audited_event,
     counted,
+    note_secrets,
     read_log,
     settle_metrics_and_audit,
 )
 from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
+from proofload.judge.audit.envelopes import decode
+from proofload.judge.audit.fields import text_of
+from proofload.judge.audit.legible import illegible
+from proofload.judge.audit.lines import judge_secrets
 from proofload.judge.breaker import CallKind, calls_of, judge_never_trips
 from proofload.judge.evidence import Evidence
 from proofload.judge.rate_limit import RateLimitContext, judge_admission
+from proofload.judge.reconcile import request_ids
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import AuditPolicy, CircuitBreakerPolicy, LockPolicy, MetricsPolicy, RateLimitPolicy
 from proofload.plan.target import Target
 from proofload.plan.workload import Script
-from proofload.record.ledger import AuditEntry
 
 _OVER = 10
 _GOOD = 3
@@ -222,9 +228,10 @@ async def open_circuit(run: CaseContext, found: RecordedCircuit) -> None:
     """
     (policy, limit), _ = found
     (account,) = await run.accounts(1)
+    note_secrets(run, [account])
     await settle(run, policy, account)
     async with run.fault(policy.service, failing_kind(run.target, policy), FAULT_NS), run.exclusive():
-        run.readings.begin_audit()
+        await run.readings.begin_audit()
         await run.readings.services("before")
         await run.readings.prometheus("served")
         await _look(run, "served")
@@ -262,7 +269,11 @@ def judge_open(evidence: Evidence, found: RecordedCircuit) -> list[Finding]:
     )
     admitted = judge_admission(limit_context, rows) if seen else []
     pages = {label: [f"{label} {i}" for i in range(_LOOKS)] for label in ("served", "open")}
-    own = [_opening(evidence, audit, seen), *_gauge(evidence, policy, seen, "gateway", pages)]
+    own = [
+        _opening(evidence, audit, seen),
+        *_kept_secret(evidence, audit),
+        *_gauge(evidence, policy, seen, "gateway", pages),
+    ]
     if evidence.ledgers.reading("open", "prometheus") is not None:
         there = _gauge(evidence, policy, seen, "prometheus", {label: [label] for label in pages})
         own += [replace(finding, says=f"{AT_SERVER}{finding.says}") for finding in there]
@@ -299,6 +310,12 @@ def _gauge(
     return [held(STALE, says, examined=sum(map(len, looks.values())), needed=2)]
 
 
+def _kept_secret(evidence: Evidence, audit: AuditPolicy) -> list[Finding]:
+    if "audit.error" in evidence.ledgers.facts:
+        return []
+    return [judge_secrets(decode(audit, evidence.ledgers.audit), (), evidence.facts.get(DIGESTS, ()))]
+
+
 def _opening(evidence: Evidence, audit: AuditPolicy, seen: int) -> Finding:
     """Return whether the audit log tells of the opening, in an event that one of our own requests brought about."""
     if error := evidence.ledgers.facts.get("audit.error"):
@@ -306,24 +323,28 @@ def _opening(evidence: Evidence, audit: AuditPolicy, seen: int) -> Finding:
     if not seen:
         return Finding(RECORDED, Outcome.INCONCLUSIVE, "the circuit was not seen to be open, so nothing is missed")
     name = audit.events[OPENED]
-    ours = set(evidence.history.frame["request_id"].to_list())
-    events = [entry for entry in evidence.ledgers.audit if _is(entry, name, ours)]
+    entries = decode(audit, evidence.ledgers.audit)
+    if problem := illegible(audit, entries, 1):
+        return Finding(RECORDED, Outcome.INCONCLUSIVE, problem)
+    ours = {*evidence.history.frame["request_id"].to_list(), *request_ids(evidence.history).to_list()}
+    openings = [entry for entry in entries if text_of(audit, entry, "event") == name]
+    # Written by what counts the failures, it may know of no request: while the service is broken by us, it is ours.
+    ours |= {""} if audit.request_ids != "theirs" else {text_of(audit, entry, "request_id") for entry in openings}
+    events = [entry for entry in openings if text_of(audit, entry, "request_id") in ours]
     if events:
-        return held(RECORDED, f"the opening stands in the audit log ({name})", examined=len(events))
+        return held(RECORDED, f"the opening is in the audit log ({name})", examined=len(events))
+    if openings:
+        says = f"{len(openings)} entries tell of {name} meanwhile, none under a request id of ours"
+        return Finding(RECORDED, Outcome.INCONCLUSIVE, says, len(entries), 1, look_at="policies.audit.request_ids")
     return Finding(
         RECORDED,
         Outcome.FAIL,
         f"{seen} calls met an open circuit, and no {name} in the audit log tells of its opening",
-        len(evidence.ledgers.audit),
+        len(entries),
         1,
-        shown=(f"{len(evidence.ledgers.audit)} entries were written meanwhile, none of them a {name} of our requests",),
+        shown=(f"{len(entries)} entries were written meanwhile, none of them a {name} of our requests",),
         look_at="who listens to the changes of a circuit, and whether they reach the audit log",
     )
-
-
-def _is(entry: AuditEntry, name: str, ours: set[str]) -> bool:
-    fields = entry.fields or {}
-    return fields.get("event") == name and fields.get("request_id") in ours
 
 
 def once(operation: str) -> Script:

@@ -16,6 +16,7 @@ from proofload.cases.metrics_and_audit import (
     METRICS_PAGE,
     audited_event,
     counted,
+    note_secrets,
     on_record,
     read_log,
     settle_metrics_and_audit,
@@ -202,9 +203,10 @@ async def recorded(run: CaseContext, found: tuple[RateLimitPolicy, tuple[Metrics
     """
     policy, _ = found
     (account,) = await run.accounts(1)
+    note_secrets(run, [account])
     size = policy.allowance
     async with run.exclusive():
-        run.readings.begin_audit()
+        await run.readings.begin_audit()
         await run.readings.services("before")
         run.doing("having two clients rejected")
         await run.run(run.steps("one by one", policy.probe, size + 2 * _OVER, account=account, source=run.source()))

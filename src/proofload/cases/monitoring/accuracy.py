@@ -12,13 +12,15 @@ from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import allowance, gateway_limit
 from proofload.cases.lock.contention import once
-from proofload.cases.metrics_and_audit import AT_SERVER, METRICS_PAGE, routes_of
-from proofload.cases.reads import REPEATABLE, guarded
+from proofload.cases.metrics_and_audit import AT_SERVER, METRICS_PAGE, partly_anew, routes_of
+from proofload.cases.monitoring.counts import COUNTABLE, beyond, ids_of, sending, totals_of
+from proofload.cases.reads import guarded, without_token
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.reconcile import Foreign, judge_histogram, judge_metrics
+from proofload.judge.reconcile.labels import fit_labels
 from proofload.judge.verdict import Finding
 from proofload.plan.operation import Operation
 from proofload.plan.policies import LockPolicy, MetricsPolicy
@@ -33,7 +35,7 @@ _SETTLES_NS = NS_PER_SECOND + NS_PER_SECOND // 10
 """A target may count after it has answered; what is read later than this has been counted."""
 
 
-COUNTED_READS = METRICS_PAGE & REPEATABLE
+COUNTED_READS = METRICS_PAGE & COUNTABLE
 
 
 @case(
@@ -50,17 +52,22 @@ COUNTED_READS = METRICS_PAGE & REPEATABLE
 async def accuracy(run: CaseContext, found: tuple[MetricsPolicy, list[str]]) -> None:
     """The counters count every request once, under the route, method and status that it really had.
 
-    Sends: a known number of reads by several clients, requests without a token, requests beyond the limit, and
+    Sends: reads by several clients, each operation another number of times and routes with a parameter with two
+        ids, a third of them over new connections; requests without a token, requests beyond the limit, and
         operations that meet a held lock, while no other case sends, between two readings of the raw counters
     Passes when: each counter rose by exactly the number of answers that the clients got, and the histogram of
-        durations observed each once, none of them slower than its client saw
+        durations observed each once, none of them slower than its client saw; no label holds a raw path
     Reading FAIL: the finding names the series, what was answered and what was counted
     Least evidence: 100 answers surely between the two readings
     """
     _, names = found
     accounts = await run.accounts(_CLIENTS)
     policy = gateway_limit(run.target)
-    each = times_each(run.target, names)
+    denied = guarded(run.target)
+    also = {policy.probe: allowance(policy)} if policy is not None else {}
+    totals = totals_of(run.target, names, _CLIENTS, also)
+    user_names = [account.name for account in accounts]
+    run.note("ids", {name: ids for name in names if (ids := ids_of(run.target.operations[name], user_names))})
     lock = contended(run.target)
     async with run.undisturbed(*names, *([lock.operation] if lock else [])), run.exclusive():
         run.doing("reading the metrics")
@@ -70,16 +77,18 @@ async def accuracy(run: CaseContext, found: tuple[MetricsPolicy, list[str]]) -> 
         await run.readings.prometheus("before")
         run.doing("sending a known number of requests")
         for name in names:
+            script = sending(run.target.operations[name], totals[name], _CLIENTS)
             await run.run(
-                run.crowd(f"served {name}", name, _CLIENTS, each, accounts=accounts, sources=run.sources(_CLIENTS))
+                run.crowd(f"served {name}", script, _CLIENTS, 1, accounts=accounts, sources=run.sources(_CLIENTS))
             )
-        denied = guarded(run.target)
         if denied is not None:
             await run.run(run.steps("unauthorised", _without_token(run.target.operations[denied]), source=run.source()))
         if policy is not None:
             account, size = accounts[0], allowance(policy)
-            over = max(20, size // 5)
-            await run.run(run.steps("limited", policy.probe, size + over, account=account, source=run.source()))
+            over = beyond(size, sum(totals.values()))
+            await run.run(
+                run.steps("limited", partly_anew(policy.probe), size + over, account=account, source=run.source())
+            )
         if lock is not None:
             # Errors of the server's own class that nothing need be broken for: a user who meets a held lock.
             crowd = max(lock.concurrency, _CLIENTS)
@@ -121,7 +130,10 @@ def _timed(evidence: Evidence, policy: MetricsPolicy, before: Reading, after: Re
     if policy.durations is None:
         return []
     findings: list[Finding] = []
-    labels = {name: policy.labels[name] for name in ("route", "method") if name in policy.labels}
+    # As the counter calls them: where nothing is declared, frameworks have names of their own for both.
+    routes = [route.route for route in routes_of(evidence.target).values()]
+    fitted = {**policy.labels, **fit_labels([before, after], policy, policy.only, routes).names}
+    labels = {name: fitted[name] for name in ("route", "method") if name in fitted}
     operation = evidence.history.frame["operation"].cast(pl.String)
     for name in sorted(operation.unique().drop_nulls().to_list()):
         declared = evidence.target.operations.get(name)
@@ -152,6 +164,8 @@ def _compared(
         where=policy.only,
         foreign=foreign,
         uncounted_routes=policy.uncounted,
+        sent_ids=evidence.facts.get("ids", {}),
+        tell_apart=True,
     )
 
 
@@ -176,7 +190,9 @@ def times_each(target: Target, names: Sequence[str]) -> int:
 
 def _without_token(operation: Operation) -> Script:
     async def script(user: User) -> None:
-        for _ in range(_EACH):
-            await user.get(operation.path, name=operation.name)
+        for number in range(_EACH):
+            if number % 3 == 2:
+                user.reconnect()
+            await without_token(user, operation)
 
     return script

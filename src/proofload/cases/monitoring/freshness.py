@@ -10,21 +10,27 @@ from typing import Any
 from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import allowance, gateway_limit
-from proofload.cases.reads import guarded, repeatable
+from proofload.cases.reads import guarded, repeatable, without_token
 from proofload.cases.requirement import Missing, Requirement
 from proofload.core.errors import ToolError
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
+from proofload.judge.audit.envelopes import decode
+from proofload.judge.audit.fields import text_of
 from proofload.judge.delivery import judge_delivery
 from proofload.judge.evidence import Evidence
+from proofload.judge.reconcile import difference, request_ids
 from proofload.judge.reconcile.freshness import Look, judge_freshness
+from proofload.judge.reconcile.labels import fit_labels
 from proofload.judge.verdict import Finding
 from proofload.observe.loki import Loki
-from proofload.observe.prometheus import Prometheus, selector
+from proofload.observe.prometheus import Prometheus
 from proofload.plan.operation import Operation
+from proofload.plan.policies import MetricsPolicy
 from proofload.plan.target import Target
 from proofload.plan.workload import Script
 from proofload.record.exchange import Ending
+from proofload.record.ledger import Reading
 
 BOUND_NS = 30 * NS_PER_SECOND
 _LOOK_BEYOND_NS = 2 * NS_PER_SECOND
@@ -38,6 +44,8 @@ class Watched:
     """The operation that is sent, and whether a Prometheus server and Loki are asked for it."""
 
     operation: str
+    denied: str | None
+    """What must be denied without a token; None where Loki is not asked."""
     by_prometheus: bool
     by_loki: bool
 
@@ -50,12 +58,11 @@ def _watched(target: Target) -> Watched | Missing:
         return Missing(
             "the target declares neither a Prometheus server (policies.metrics.prometheus) nor Loki (policies.audit)"
         )
-    name = guarded(target) or next(iter(repeatable(target)), None)
-    return (
-        Watched(name, by_prometheus, by_loki)
-        if name
-        else Missing("the target declares no read without effect that can be repeated")
-    )
+    denied = guarded(target) if by_loki else None
+    reads = sorted(repeatable(target), key=lambda one: target.operations[one].auth != "bearer")
+    if not reads:
+        return Missing("the target declares no read without effect that can be repeated")
+    return Watched(reads[0], denied, by_prometheus, by_loki)
 
 
 WATCHED = Requirement(
@@ -96,11 +103,11 @@ async def freshness(run: CaseContext, found: Watched) -> None:
             await run.readings.prometheus("before")
             await run.run(run.steps(_REQUESTS, name, count, account=accounts[0], source=run.source()))
             run.note("prometheus", await _look(run, _REQUESTS, lambda: _counted(run, server, name)))
-    if loki is not None and found.by_loki:
+    if loki is not None and found.denied is not None:
         query = run.target.policies.audit.loki_query if run.target.policies.audit else None
         assert query is not None
         began_ns = run.clock.wall_ns()
-        await run.run(run.steps(_EVENTS, _denied(run.target.operations[name], count), source=run.source()))
+        await run.run(run.steps(_EVENTS, _denied(run.target.operations[found.denied], count), source=run.source()))
         run.note("loki", await _look(run, _EVENTS, lambda: _arrived(run, loki, query, began_ns)))
 
 
@@ -127,33 +134,39 @@ async def _look(run: CaseContext, step: str, count: Any) -> dict[str, Any]:
 async def _counted(run: CaseContext, server: Prometheus, name: str) -> int:
     policy, operation = run.target.policies.metrics, run.target.operations[name]
     assert policy is not None
-    route = {
-        **policy.only,
-        policy.labels.get("route", "route"): operation.counted_as,
-        policy.labels.get("method", "method"): operation.method,
-    }
-    now = sum(one.value for one in await server.query(selector(policy.requests_total, route)))
     before = run.ledgers().reading("before", "prometheus")
-    stem = policy.requests_total.removesuffix("_total")
-    was = sum(before.total(one, route) for one in (stem, f"{stem}_total")) if before else 0
-    return round(now - was)
+    if before is None:
+        return 0
+    now_ns = run.clock.now_ns()
+    samples = await server.counters(policy.requests_total, policy.only)
+    return counted_between(policy, operation, before, Reading("prometheus", "now", now_ns, now_ns, samples))
+
+
+def counted_between(policy: MetricsPolicy, operation: Operation, before: Reading, now: Reading) -> int:
+    """Return by how much the counts of an operation rose, whatever its labels are called.
+
+    A label that is not there tells nothing: while nobody else sends, all that rose is ours.
+    """
+    labels = fit_labels([before, now], policy, policy.only, [operation.counted_as])
+    place = labels.place(operation.counted_as, operation.method)
+    rose = difference([before, now], policy, policy.only, labels).increments
+    return sum(count for key, count in rose.items() if "route" in labels.unfit or key[:2] == place)
 
 
 async def _arrived(run: CaseContext, loki: Loki, query: str, began_ns: int) -> int:
     policy = run.target.policies.audit
     assert policy is not None
     rows = run.history().of_workloads(run.step(_EVENTS))
-    ids = {one.request_id for one in run.history().exchanges(map(int, rows))}
-    field = policy.fields.get("request_id", "request_id")
+    ids = {one for one in request_ids(run.history(), rows).to_list() if one}
     entries = await loki.entries(query, began_ns - 5 * NS_PER_SECOND, run.clock.wall_ns() + 60 * NS_PER_SECOND)
-    found = {str((entry.fields or {}).get(field)) for entry in entries}
+    found = {text_of(policy, entry, "request_id") for entry in decode(policy, entries)}
     return len(ids & found)
 
 
 def _denied(operation: Operation, count: int) -> Script:
     async def script(user: User) -> None:
         for _ in range(count):
-            await user.get(operation.path, name=operation.name)
+            await without_token(user, operation)
 
     return script
 

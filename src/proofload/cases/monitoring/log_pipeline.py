@@ -7,15 +7,19 @@ import asyncio
 from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import polite_count
-from proofload.cases.metrics_and_audit import audited_event
-from proofload.cases.reads import GUARDED
+from proofload.cases.metrics_and_audit import READ_AT, audited_event, log_evidence
+from proofload.cases.reads import GUARDED, without_token
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
-from proofload.judge.audit import AuditEvidence, expect, judge_audit
+from proofload.judge.audit import expect, judge_audit
 from proofload.judge.audit.aggregated import judge_aggregated
+from proofload.judge.audit.envelopes import decode
+from proofload.judge.audit.fields import text_of
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
+from proofload.judge.reconcile import request_ids
 from proofload.judge.verdict import Finding
+from proofload.plan.operation import Operation
 from proofload.plan.policies import AuditPolicy
 from proofload.plan.workload import Script
 
@@ -53,33 +57,29 @@ async def aggregation(run: CaseContext, found: tuple[AuditPolicy, str]) -> None:
     Least evidence: 100 events that surely happened
     """
     policy, name = found
-    run.readings.begin_audit()
+    await run.readings.begin_audit()
     each = polite_count(run.target, _EACH)
     run.doing("bringing about security events as fast as possible")
-    await run.run(
-        run.crowd(
-            _STEP, _without_token(run.target.operations[name].path, name), _CLIENTS, each, sources=run.sources(_CLIENTS)
-        )
-    )
+    await run.run(run.crowd(_STEP, _denied(run.target.operations[name]), _CLIENTS, each, sources=run.sources(_CLIENTS)))
     done_ns = run.clock.now_ns()
     await run.wait_until_ns(done_ns + policy.arrives_within, "the last events to arrive in the log")
-    run.readings.audit_files()
+    await run.readings.audit_files()
+    run.note(READ_AT, run.clock.now_ns())
     while run.readings.loki_server() is not None:
         await run.readings.loki()
-        events = {
-            one.request_id for one in run.history().exchanges(map(int, run.history().of_workloads(run.step(_STEP))))
-        }
-        field = policy.fields.get("request_id", "request_id")
-        arrived = {str((entry.fields or {}).get(field)) for entry in run.readings.in_loki}
+        rows = run.history().of_workloads(run.step(_STEP))
+        events = {one for one in request_ids(run.history(), rows).to_list() if one}
+        run.note(READ_AT, run.clock.now_ns())
+        arrived = {text_of(policy, entry, "request_id") for entry in decode(policy, run.readings.in_loki)}
         if events <= arrived or run.clock.now_ns() > done_ns + (_GIVE_UP_NS if run.readings.loki_error else _BOUND_NS):
             break
         run.doing("waiting for the last events to arrive in Loki", done_ns + _BOUND_NS)
         await asyncio.sleep(_BETWEEN_S)
 
 
-def _without_token(path: str, name: str) -> Script:
+def _denied(operation: Operation) -> Script:
     async def script(user: User) -> None:
-        await user.get(path, name=name)
+        await without_token(user, operation)
 
     return script
 
@@ -95,9 +95,7 @@ def judge_aggregation(evidence: Evidence, found: tuple[AuditPolicy, str]) -> lis
     ]
     expected = expect(evidence.history, rows, _EVENT)
     ledgers = evidence.ledgers
-    read_ns = max((entry.read_ns for entry in ledgers.audit), default=evidence.anchor.monotonic_ns)
-    known = AuditEvidence(read_ns, evidence.anchor)
-    findings = judge_audit(policy, ledgers, expected, known, needed=_NEEDED)
+    findings = judge_audit(policy, ledgers, expected, log_evidence(evidence), needed=_NEEDED)
     if policy.loki and policy.loki_query:
         error = ledgers.facts.get("loki_error", "")
         copy, file = (ledgers.aggregated, ledgers.audit) if policy.files else (ledgers.audit, ())

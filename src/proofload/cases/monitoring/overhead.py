@@ -16,6 +16,8 @@ from proofload.cases.metrics_and_audit import AUDIT_LOG, METRICS_PAGE
 from proofload.cases.reads import READ
 from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
+from proofload.judge.audit.envelopes import decode
+from proofload.judge.audit.fields import text_of
 from proofload.judge.evidence import Evidence
 from proofload.judge.latency import Round, enough_rounds, judge_overhead
 from proofload.judge.reconcile import request_ids
@@ -146,7 +148,7 @@ async def _send(run: CaseContext, found: Switchable) -> None:
     async def block(step: str, i: int) -> None:
         await run.run(run.steps(step, name, each, account=account, source=run.source(), tag=str(i)))
 
-    run.readings.begin_audit()
+    await run.readings.begin_audit()
     async with run.exclusive():
         # What the gateway says of itself costs it time; so it is asked before and after many rounds, not in them.
         await run.run(run.steps("warm up", name, each, account=account, source=run.source()))
@@ -209,8 +211,7 @@ def _still_counted(evidence: Evidence) -> str:
 def _still_written(evidence: Evidence) -> str:
     policy = evidence.target.policies.audit
     assert policy is not None
-    name = policy.fields.get("request_id", "request_id")
-    written = {str(entry.fields.get(name)) for entry in evidence.ledgers.audit if entry.fields is not None}
+    written = {text_of(policy, entry, "request_id") for entry in decode(policy, evidence.ledgers.audit)}
     if found := len(_ids(evidence, _OFF) & written):
         return f"{found} events were written while the audit log was off"
     return "" if _ids(evidence, _ON) & written else "nothing was written while the audit log was on"

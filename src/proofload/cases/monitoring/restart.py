@@ -25,7 +25,7 @@ _CLIENTS, _EACH = 3, 25
 _LEASE_NS = 20 * NS_PER_SECOND
 _SETTLES_NS = NS_PER_SECOND + NS_PER_SECOND // 10
 _LABELS = ("before", "between", "after")
-_COUNTED = ("mon.not_monotonic", "mon.missing", "mon.altered")
+_COUNTED = ("mon.not_monotonic", "mon.missing", "mon.altered", "mon.labels")
 
 
 @dataclass(frozen=True, slots=True)

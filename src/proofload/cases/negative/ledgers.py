@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import polars as pl
@@ -11,10 +12,20 @@ from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import GATEWAY_LIMIT
 from proofload.cases.evidence_rows import delivered, rows_of
-from proofload.cases.metrics_and_audit import METRICS_PAGE, audited_event, counted, settle_metrics_and_audit
+from proofload.cases.metrics_and_audit import (
+    EVERYWHERE,
+    METRICS_PAGE,
+    audited_event,
+    counted,
+    log_evidence,
+    note_secrets,
+    partly_anew,
+    read_log,
+    settle_metrics_and_audit,
+)
 from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
-from proofload.judge.audit import AuditEvidence, expect, judge_audit
+from proofload.judge.audit import expect, judge_audit
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import AuditPolicy, MetricsPolicy, RateLimitPolicy
@@ -24,7 +35,8 @@ _CLIENTS = 5
 _LOGINS = 6
 _READS = 30
 _EVENT = "login_succeeded"
-_AUDIT = ("audit.missing", "audit.wrong_user", "audit.wrong_ip")
+_AUDIT = ("audit.missing", "audit.wrong_user", "audit.wrong_ip", "audit.untried", *EVERYWHERE)
+_LEAST = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +89,21 @@ async def served(run: CaseContext, found: RecordedService) -> None:
     polite = accounts[:_CLIENTS]
     sources = run.sources(_CLIENTS)
     run.note("names", [account.name for account in polite])
+    note_secrets(run, accounts)
     reads = max(1, min(_READS, policy.limit // 2))
     async with run.exclusive():
-        run.readings.begin_audit()
+        await run.readings.begin_audit()
         await run.readings.services("before")
         run.doing("serving some while another is rejected")
         beyond = policy.limit + policy.limit // 2 + 20
         await run.run(
             run.steps("rejected", policy.probe, beyond, account=accounts[-1], source=run.source()),
-            run.crowd("log in", found.login, _CLIENTS, _LOGINS, accounts=polite, sources=sources),
-            run.crowd("read", policy.probe, _CLIENTS, reads, accounts=polite, sources=sources),
+            run.crowd("log in", partly_anew(found.login), _CLIENTS, _LOGINS, accounts=polite, sources=sources),
+            run.crowd("read", partly_anew(policy.probe), _CLIENTS, reads, accounts=polite, sources=sources),
         )
         await settle_metrics_and_audit(run)
         await run.readings.services("after")
-        await run.readings.audit()
+        await read_log(run)
 
 
 @served.judge
@@ -110,8 +123,16 @@ def _on_record(evidence: Evidence, audit: AuditPolicy) -> list[Finding]:
     names = evidence.facts.get("names", [])
     known = {number: names[i % len(names)] for i, number in enumerate(numbers)} if names else {}
     expected = expect(evidence.history, rows, _EVENT, users=known, ip=True)
-    read_ns = max((entry.read_ns for entry in evidence.ledgers.audit), default=evidence.anchor.monotonic_ns)
+    answered = Counter(int(one) for one in status)
+    seen = ", ".join(f"{count} × {one or 'no answer'}" for one, count in sorted(answered.items()))
     findings = judge_audit(
-        audit, evidence.ledgers, expected, AuditEvidence(read_ns, evidence.anchor), needed=_CLIENTS * _LOGINS // 2
+        audit,
+        evidence.ledgers,
+        expected,
+        log_evidence(evidence),
+        needed=_CLIENTS * _LOGINS // 2,
+        each=_LEAST,
+        elsewhere=audit.events.keys() - {_EVENT},
+        why={_EVENT: f"the log-ins were answered {seen or 'nothing'}, expected 2xx"},
     )
     return [one for one in findings if one.rule in _AUDIT]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,29 +14,32 @@ from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import gateway_limit
 from proofload.cases.evidence_rows import delivered
-from proofload.cases.reads import guarded
+from proofload.cases.metrics_and_audit import DIGESTS, note_secrets, read_log, with_wrong_password
+from proofload.cases.reads import guarded, without_token
 from proofload.cases.requirement import Missing, Requirement
 from proofload.core.seeds import stream
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
+from proofload.judge.audit import secrets_in
+from proofload.judge.audit.envelopes import decode
 from proofload.judge.audit.lines import judge_secrets
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.operation import Operation
-from proofload.plan.policies import RateLimitPolicy
+from proofload.plan.policies import AuditPolicy, RateLimitPolicy
 from proofload.plan.target import Target
 from proofload.plan.workload import Script
+from proofload.record.ledger import AuditEntry
 
 AUDIT, ANSWER = "audit.secret", "http.secret_in_error"
 _BEYOND = 10
-_WORD = re.compile(r"[^\s\"'\\,;<>\[\]{}()&=]{8,}")
 _LEAST_ERRORS = 5
 _LOOK = "error handlers that repeat what they were given: validation errors, stack traces, debug pages"
 
 
 @dataclass(frozen=True, slots=True)
 class SecretSources:
-    """Where secrets are handed to the target: the log-in, a read that needs a token, and the limit's probe."""
+    """Where secrets are handed to the target: the log-in, what needs a token, and the limit's probe."""
 
     login: str
     denied: str | None
@@ -83,12 +84,15 @@ async def errors(run: CaseContext, found: SecretSources) -> None:
     password, token = f"{canary}-password", f"{canary}-token"
     run.note("canaries", [password, token])
     # The real ones are no business of the bundle: their digests are enough to know them by.
-    run.note("digests", [digest(one) for one in (account.password, account.token) if one])
-    run.readings.begin_audit()
+    note_secrets(run, [account, with_wrong_password(account)])
+    await run.readings.begin_audit()
     run.doing("bringing about errors that a careless server would quote")
     wrong = Account(account.name, password, None)
     source = run.source()
     await run.run(run.steps("wrong password", _quietly(found.login), 3, account=wrong, source=source))
+    # One that the target's rules for passwords can't refuse before it is compared.
+    mistaken = with_wrong_password(account)
+    await run.run(run.steps("mistaken password", _quietly(found.login), 2, account=mistaken, source=source))
     await run.run(
         run.steps(
             "malformed",
@@ -99,8 +103,7 @@ async def errors(run: CaseContext, found: SecretSources) -> None:
     )
     name = found.denied
     if name is not None:
-        path = run.target.operations[name].path
-        await run.run(run.steps("worthless token", _bearing(path, name, token), source=source))
+        await run.run(run.steps("worthless token", _bearing(run.target.operations[name], token), source=source))
     await run.run(run.steps("log in", _quietly(found.login), account=account, source=source))
     policy = found.limit
     if policy is not None:
@@ -112,66 +115,51 @@ async def errors(run: CaseContext, found: SecretSources) -> None:
     audit = run.target.policies.audit
     if audit is not None:
         await run.wait_until_ns(run.clock.now_ns() + audit.arrives_within, "the last events to reach the audit log")
-        await run.readings.audit()
+        await read_log(run)
 
 
 @errors.judge
 def judge_kept_secret(evidence: Evidence, _found: SecretSources) -> list[Finding]:
     """TC-NEG-008: none of the secrets that were sent stands in a line of the log or in an error's body."""
     canaries = list(evidence.facts.get("canaries", ()))
-    digests = frozenset(evidence.facts.get("digests", ()))
+    digests = tuple(evidence.facts.get(DIGESTS, ()))
     findings = [_answers(evidence, canaries, digests)]
     audit = evidence.target.policies.audit
     if audit is not None and audit.is_readable:
-        findings.append(_log(evidence, canaries, digests))
+        findings.append(_log(evidence, audit, canaries, digests))
     return delivered(evidence, findings)
 
 
-def _log(evidence: Evidence, canaries: Sequence[str], digests: frozenset[str]) -> Finding:
+def _log(evidence: Evidence, audit: AuditPolicy, canaries: Sequence[str], digests: Sequence[str]) -> Finding:
     if "audit.error" in evidence.ledgers.facts:
         says = f"the audit log could not be read: {evidence.ledgers.facts['audit.error']}"
         return Finding(AUDIT, Outcome.INCONCLUSIVE, says)
-    entries = evidence.ledgers.audit
-    told = judge_secrets(entries, canaries)
+    entries = decode(audit, evidence.ledgers.audit)
+    told = judge_secrets(entries, canaries, digests)
     if told.outcome is Outcome.FAIL:
         return told
-    found = [entry for entry in entries if _holds(entry.text, digests)]
-    if found:
-        where = tuple(f"{entry.source}:{entry.line}: holds the password or token of a test user" for entry in found[:5])
-        says = f"{len(found)} lines hold a password or a token of a test user"
-        look = "request bodies and headers that are logged whole"
-        return Finding(
-            AUDIT, Outcome.FAIL, says, len(entries), shown=where, look_at=look, figures={"count": len(found)}
-        )
     return held(AUDIT, "no line holds a password or a token", examined=len(entries), needed=_LEAST_ERRORS)
 
 
-def _answers(evidence: Evidence, canaries: Sequence[str], digests: frozenset[str]) -> Finding:
+def _answers(evidence: Evidence, canaries: Sequence[str], digests: Sequence[str]) -> Finding:
     history = evidence.history
     if "body" not in history.frame.columns:
         return held(ANSWER, "no error's body was kept", examined=0, needed=_LEAST_ERRORS)
     rows = history.rows_where(pl.col("status") >= 400, pl.col("body").is_not_null())
-    leaks: list[int] = []
-    for row, body in zip(rows.tolist(), history.frame["body"].gather(rows.astype(np.int64)).to_list(), strict=True):
-        text = body.decode("utf-8", "replace")
-        if any(canary in text for canary in canaries) or _holds(text, digests):
-            leaks.append(row)
+    bodies = history.frame["body"].gather(rows.astype(np.int64)).to_list()
+    # As entries of a log, by which secrets are known in every form.
+    answers = [
+        AuditEntry("answers", row, body.decode("utf-8", "replace"), None, 0)
+        for row, body in zip(rows.tolist(), bodies, strict=True)
+    ]
+    leaking = {one.line for one in answers if any(canary in one.text for canary in canaries)}
+    leaks = sorted(leaking | {one.line for one in secrets_in(answers, digests)})
     if leaks:
         status = int(history.numbers("status")[leaks[0]])
         says = f"{len(leaks)} errors repeat a password or a token, the first is row {leaks[0]} (status {status})"
         figures = {"count": len(leaks)}
         return Finding(ANSWER, Outcome.FAIL, says, len(rows), rows=tuple(leaks[:5]), look_at=_LOOK, figures=figures)
     return held(ANSWER, "no error's body holds a password or a token", examined=len(rows), needed=_LEAST_ERRORS)
-
-
-def digest(secret: str) -> str:
-    """Return what a secret is known by in the evidence."""
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def _holds(text: str, digests: Iterable[str]) -> bool:
-    known = frozenset(digests)
-    return bool(known) and any(digest(word) in known for word in _WORD.findall(text))
 
 
 def _quietly(operation: str) -> Script:
@@ -201,9 +189,9 @@ def _malformed(login: Operation, name: str, password: str) -> Script:
     return script
 
 
-def _bearing(path: str, name: str, token: str) -> Script:
+def _bearing(operation: Operation, token: str) -> Script:
     async def script(user: User) -> None:
         for kind in ("Bearer", "bearer", "Basic", "Token"):
-            await user.get(path, headers={"Authorization": f"{kind} {token}"}, name=name, keep_body=True)
+            await without_token(user, operation, {"Authorization": f"{kind} {token}"}, keep_body=True)
 
     return script

@@ -8,9 +8,9 @@ from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import GATEWAY_LIMIT, allowance, its_probe
 from proofload.cases.evidence_rows import delivered, steps_of
-from proofload.cases.metrics_and_audit import audited_event
+from proofload.cases.metrics_and_audit import EVERYWHERE, audited_event, log_evidence, note_secrets, read_log
 from proofload.core.units import NS_PER_SECOND
-from proofload.judge.audit import AuditEvidence, expect, judge_audit
+from proofload.judge.audit import expect, judge_audit
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Finding
 from proofload.plan.policies import AuditPolicy, RateLimitPolicy
@@ -19,6 +19,7 @@ _CLIENTS = 3
 _OVER = 50
 _EVENT = "rate_limited"
 _NEEDED = 100
+_OURS = ("audit.missing", "audit.duplicated", "audit.broken_line", *EVERYWHERE)
 
 
 LOGGED_LIMIT = GATEWAY_LIMIT & audited_event(_EVENT)
@@ -46,7 +47,8 @@ async def audited_rush(run: CaseContext, found: tuple[RateLimitPolicy, AuditPoli
     """
     limit, policy = found
     accounts = await run.accounts(_CLIENTS)
-    run.readings.begin_audit()
+    note_secrets(run, accounts)
+    await run.readings.begin_audit()
     run.doing("asking for more than is allowed, all at once")
     wanted = allowance(limit) + _OVER
     await run.run(
@@ -56,8 +58,7 @@ async def audited_rush(run: CaseContext, found: tuple[RateLimitPolicy, AuditPoli
         )
     )
     await run.wait_until_ns(run.clock.now_ns() + policy.arrives_within, "the last events to arrive in the audit log")
-    run.note("read_ns", run.clock.now_ns())
-    await run.readings.audit()
+    await read_log(run)
 
 
 @audited_rush.judge
@@ -67,9 +68,6 @@ def judge_rush(evidence: Evidence, found: tuple[RateLimitPolicy, AuditPolicy]) -
     here = pl.col("workload").cast(pl.String).is_in([f"{evidence.case}/{step}" for step in steps_of(evidence, "rush")])
     rows = evidence.history.rows_where(here, pl.col("status").is_in([limit.status, 0]))
     expected = expect(evidence.history, (int(row) for row in rows), _EVENT, ip=evidence.target.users is not None)
-    # Not the time of the last entry: where all are missing there is none.
-    known = AuditEvidence(int(evidence.facts.get("read_ns", evidence.anchor.monotonic_ns)), evidence.anchor)
-    findings = judge_audit(policy, evidence.ledgers, expected, known, needed=_NEEDED)
+    findings = judge_audit(policy, evidence.ledgers, expected, log_evidence(evidence), needed=_NEEDED)
     # What the log says of other things has cases of its own; here it matters that nothing of the rush is lost.
-    ours = [one for one in findings if one.rule in ("audit.missing", "audit.duplicated", "audit.broken_line")]
-    return delivered(evidence, ours)
+    return delivered(evidence, [one for one in findings if one.rule in _OURS])

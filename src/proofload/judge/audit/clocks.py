@@ -22,7 +22,7 @@ _APART_NS = NS_PER_SECOND // 10
 _BEHIND_NS = 2 * NS_PER_SECOND
 _LATE_NS = NS_PER_SECOND
 _LEAST_LATE, _LEAST_SHARE = 3, 10
-_HOSTS = ("service", "host", "hostname", "instance", "pod", "container_id")
+_HOSTS = tuple((name, f"{name}.name") for name in ("service", "host", "hostname", "instance", "pod", "container_id"))
 _ROTATED = re.compile(r"\.\d+$")
 
 
@@ -48,12 +48,19 @@ def judge_clocks(policy: AuditPolicy, matched: Match) -> list[Finding]:
 
 def _by_clock(policy: AuditPolicy, matched: Match) -> list[list[_Told]]:
     clocks: dict[tuple[str, ...], list[_Told]] = defaultdict(list)
+    time, hosts = named(policy, "time"), _hosts_in(matched)
     for one, found in matched.exact:
         for entry in found if one.certain else ():
-            if (time_ns := parse_time_ns(entry.value(named(policy, "time")))) is not None:
-                host = tuple(str(entry.value(name) or entry.value(f"{name}.name")) for name in _HOSTS)
+            if (time_ns := parse_time_ns(entry.value(time))) is not None:
+                host = tuple(str(entry.value(name) or entry.value(inner)) for name, inner in hosts)
                 clocks[_ROTATED.sub("", entry.source), *host].append(_Told(one, entry, time_ns))
     return list(clocks.values())
+
+
+def _hosts_in(matched: Match) -> list[tuple[str, str]]:
+    """Return under which names entries of the match may tell who wrote them: looked for once, not in every entry."""
+    keys = {key for _, found in matched.exact for entry in found for key in entry.fields or ()}
+    return [(name, inner) for name, inner in _HOSTS if name in keys or inner in keys]
 
 
 def _reversed(clocks: Sequence[Sequence[_Told]]) -> Finding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from proofload.core.units import format_duration
 from proofload.judge.audit.expected import AuditEvidence, ExpectedEvent
@@ -16,6 +16,8 @@ from proofload.record.ledger import AuditEntry
 
 _NAMED = 5
 _LOOK = "the code path of this event: is it written on every way out, awaited, and flushed before the answer leaves?"
+
+_TRY = "policies.audit.events and `tells`, users.login, operations with auth: bearer, policies.rate_limit"
 
 
 def judge_missing(policy: AuditPolicy, matched: Match, evidence: AuditEvidence, needed: int) -> Finding:
@@ -166,10 +168,20 @@ def judge_request_id(policy: AuditPolicy, matched: Match) -> Finding:
     )
 
 
-def judge_tried(policy: AuditPolicy, expected: Sequence[ExpectedEvent], each: int) -> Finding:
-    """Return `audit.untried`: INCONCLUSIVE where a declared event was brought about less than `each` times."""
+def judge_tried(
+    policy: AuditPolicy,
+    expected: Sequence[ExpectedEvent],
+    each: int,
+    *,
+    elsewhere: Collection[str] = (),
+    why: Mapping[str, str] | None = None,
+) -> Finding:
+    """Return `audit.untried`: INCONCLUSIVE where a declared event was brought about less than `each` times.
+
+    Events `elsewhere` are the matter of other cases. `why` tells of an event what kept it from happening.
+    """
     rule = "audit.untried"
-    counts = dict.fromkeys(policy.events, 0)
+    counts = {event: 0 for event in policy.events if event not in elsewhere}
     for one in expected:
         if one.certain and one.event in counts:
             counts[one.event] += 1
@@ -177,7 +189,10 @@ def judge_tried(policy: AuditPolicy, expected: Sequence[ExpectedEvent], each: in
     if few:
         told = ", ".join(f"{event} {count} times" for event, count in few.items())
         says = f"declared events were brought about too seldom: {told}, needed {each} of each"
-        return Finding(rule, Outcome.INCONCLUSIVE, says, min(few.values()), each)
+        shown = tuple(f"{event}: {why[event]}" for event in few if why and event in why)
+        if shown:
+            says += f"; {'; '.join(shown)}"
+        return Finding(rule, Outcome.INCONCLUSIVE, says, min(few.values()), each, look_at=_TRY)
     return held(rule, f"each declared event was brought about {each} times or more", examined=len(counts))
 
 

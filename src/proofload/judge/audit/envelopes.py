@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -23,10 +24,15 @@ def decode(policy: AuditPolicy, entries: Sequence[AuditEntry]) -> tuple[AuditEnt
 
     Lines that a container's log has cut are put together again. A line that is in no known form keeps its text.
     """
-    coloured = {source for source in {one.source for one in entries} if _is_coloured(entries, source)}
+    coloured = _coloured(entries)
+    event = named(policy, "event")
     decoded: list[AuditEntry] = []
     begun: dict[str, str] = {}
     for entry in entries:
+        if entry.source not in coloured and not begun.get(entry.source) and _is_plain(policy, entry, event):
+            # A copy: matching tells entries apart by identity, and a reader may hand out one line twice.
+            decoded.append(AuditEntry(entry.source, entry.line, entry.text, entry.fields, entry.read_ns))
+            continue
         text = _plain(entry.text, colours=entry.source in coloured)
         inner, whole = unwrap(policy, text)
         inner = begun.pop(entry.source, "") + inner
@@ -88,9 +94,18 @@ def _bytes_as_text(value: object) -> object:
     return value
 
 
-def _is_coloured(entries: Sequence[AuditEntry], source: str) -> bool:
-    lines = [entry.text for entry in entries if entry.source == source and entry.text.strip()]
-    return 2 * sum("\x1b[" in text or "\\u001b[" in text for text in lines) > len(lines)
+def _is_plain(policy: AuditPolicy, entry: AuditEntry, event: str) -> bool:
+    """Return whether a line is the JSON object of an entry as it stands, as most are: nothing need be taken off."""
+    return policy.format == "json" and value_at(entry.fields, event) is not None and entry.text[:1] == "{"
+
+
+def _coloured(entries: Sequence[AuditEntry]) -> set[str]:
+    lines: Counter[str] = Counter()
+    marked: Counter[str] = Counter()
+    for entry in entries:
+        lines[entry.source] += bool(entry.text.strip())
+        marked[entry.source] += "\x1b[" in entry.text or "\\u001b[" in entry.text
+    return {source for source, count in marked.items() if 2 * count > lines[source]}
 
 
 def _plain(text: str, *, colours: bool) -> str:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from proofload.core.units import NS_PER_SECOND
 from proofload.plan.policies import AuditPolicy
@@ -29,7 +30,10 @@ def named(policy: AuditPolicy, what: str) -> str:
 
 def text_of(policy: AuditPolicy, entry: AuditEntry, what: str) -> str:
     """Return what an entry holds in a field, as a text; empty for nothing, and for the `-` of logs."""
-    return as_text(entry.value(named(policy, what)))
+    path, fields = policy.fields.get(what, what), entry.fields
+    # Asked for each field of each entry by several rules; most entries are flat, and hold texts.
+    value = fields.get(path) if type(fields) is dict else None
+    return as_text(value if type(value) is str else entry.value(path))
 
 
 def as_text(value: object) -> str:
@@ -38,10 +42,13 @@ def as_text(value: object) -> str:
     >>> [as_text(value) for value in ("a", 7, None, "-", ["a"], 7.0, False)]
     ['a', '7', '', '', 'a', '7', 'False']
     """
-    if isinstance(value, list | tuple) and len(value) == 1:
-        value = value[0]
+    if isinstance(value, str):
+        text = value.strip()
+        return "" if text in _NOTHING else text
     if value is None:
         return ""
+    if isinstance(value, list | tuple) and len(value) == 1:
+        return as_text(value[0])
     text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
     return "" if text in _NOTHING else text
 
@@ -54,7 +61,12 @@ def parse_address(value: object) -> Address | None:
     >>> parse_address("0:0:0:0:0:0:0:1") == parse_address("::1"), parse_address("localhost")
     (True, None)
     """
-    text = as_text(value).split(",", 1)[0].strip().strip("\"'")
+    return _address(as_text(value))
+
+
+@lru_cache(maxsize=4096)
+def _address(text: str) -> Address | None:
+    text = text.split(",", 1)[0].strip().strip("\"'")
     text = re.sub(r"^for=", "", text, flags=re.IGNORECASE).split(";", 1)[0].strip("\"'")
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -81,7 +93,12 @@ def parse_time_ns(value: object) -> int | None:
         return None
     if isinstance(value, int | float):
         return _epoch_ns(value)
-    text = as_text(value).strip("[]\"'")
+    return _parsed_ns(as_text(value).strip("[]\"'"))
+
+
+# Several rules ask for the time of the same entry, one after the other.
+@lru_cache(maxsize=1 << 16)
+def _parsed_ns(text: str) -> int | None:
     if _NUMBER.fullmatch(text):
         return _epoch_ns(float(text) if not text.isdigit() else int(text[:30]))
     moment = _moment(text)

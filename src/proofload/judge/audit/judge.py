@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from proofload.judge.audit.clocks import judge_clocks
 from proofload.judge.audit.entries import (
@@ -37,13 +37,16 @@ def judge_audit(
     forbidden: Sequence[ExpectedEvent] = (),
     needed: int = 1,
     each: int = 0,
+    elsewhere: Collection[str] = (),
+    why: Mapping[str, str] | None = None,
 ) -> list[Finding]:
     """Return what an audit log says of `expected` events, of which at least `needed` must be certain.
 
     `forbidden` are events that must not stand in the log for a request, such as a success for an answer of 500. The
     rules are `audit.missing`, `.duplicated`, `.phantom`, `.field_missing`, `.wrong_user`, `.wrong_ip`, `.request_id`,
     `.request_id_reused`, `.broken_line`, `.forged`, `.secret`, `.late`, `.order`, `.wrong_time`, `.times_reversed` and
-    `.time_of_flush`; with `each`, the least number of each declared event, also `.untried`. Where the log can't be read
+    `.time_of_flush`; with `each`, the least number of each declared event but those `elsewhere`, also `.untried`, which
+    says `why` an event could not be brought about. Where the log can't be read
     as it is declared, it is `audit.missing` that says so, beside what lines show as text.
     """
     if ERROR_FACT in ledgers.facts:
@@ -71,5 +74,5 @@ def judge_audit(
         times,
         # A time that is wrong by our clock is out of order as well: that is the same fault once more.
         *(judge_clocks(policy, matched) if times.outcome is not Outcome.FAIL else ()),
-        *([judge_tried(policy, expected, each)] if each else []),
+        *([judge_tried(policy, expected, each, elsewhere=elsewhere, why=why)] if each else []),
     ]

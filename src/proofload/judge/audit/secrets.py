@@ -7,13 +7,19 @@ import hashlib
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from urllib.parse import quote, quote_plus
+
+import numpy as np
+from numpy.typing import NDArray
 
 from proofload.record.ledger import AuditEntry
 
 LEAST_SECRET = 6
 """A shorter text is found in too many others."""
+_MARK = 0xFFF
+_CHUNK_BYTES = 4 << 20
 
 
 def forms_of(secret: str) -> set[str]:
@@ -47,22 +53,75 @@ def found_secrets(entries: Sequence[AuditEntry], digests: Iterable[str]) -> list
     for one in digests:
         size, mark, digest = one.split(":", 2)
         by_mark[int(mark, 16)].append((int(size), digest))
-    found = []
-    for entry in entries if by_mark else ():
-        data = entry.text.encode("utf-8", "surrogatepass")
-        if blanked := _blanked(data, by_mark):
-            found.append((entry, blanked.decode("utf-8", "replace")))
+    found: list[tuple[AuditEntry, str]] = []
+    for some in _in_chunks(entries) if by_mark else ():
+        places = _places([data for _, data in some], by_mark.keys())
+        for number, (entry, data) in enumerate(some):
+            if number in places and (blanked := _blanked(data, places[number], by_mark)):
+                found.append((entry, blanked.decode("utf-8", "replace")))
     return found
 
 
-def _blanked(data: bytes, by_mark: Mapping[int, Sequence[tuple[int, str]]]) -> bytes:
+def _in_chunks(entries: Sequence[AuditEntry]) -> Iterator[list[tuple[AuditEntry, bytes]]]:
+    """Yield the entries with their texts as bytes, some megabytes at a time."""
+    some: list[tuple[AuditEntry, bytes]] = []
+    size = 0
+    for entry in entries:
+        data = entry.text.encode("utf-8", "surrogatepass")
+        some.append((entry, data))
+        size += len(data)
+        if size > _CHUNK_BYTES:
+            yield some
+            some, size = [], 0
+    yield some
+
+
+def _places(texts: Sequence[bytes], marks: Collection[int]) -> dict[int, list[int]]:
+    """Return for each text, by its number, at which places in it a secret may begin: those with the mark of one."""
+    begins = np.cumsum([0, *(len(text) for text in texts)])
+    data = np.frombuffer(b"".join(texts), dtype=np.uint8)
+    count = len(data) - LEAST_SECRET + 1
+    if count <= 0:
+        return {}
+    # A checksum is the exclusive or of what each byte adds to it at its place, so all places are worked out at once.
+    found = np.full(count, zlib.crc32(bytes(LEAST_SECRET)) & _MARK, dtype=np.uint16)
+    for place, table in enumerate(_tables()):
+        found ^= table[data[place : place + count]]
+    likely = np.zeros(_MARK + 1, dtype=np.bool_)
+    likely[list(marks)] = True
+    at = np.flatnonzero(likely[found])
+    numbers = np.searchsorted(begins, at, side="right") - 1
+    places: dict[int, list[int]] = defaultdict(list)
+    for number, place in zip(numbers.tolist(), (at - begins[numbers]).tolist(), strict=True):
+        places[number].append(place)
+    return places
+
+
+@cache
+def _tables() -> tuple[NDArray[np.uint16], ...]:
+    """Return what each value of a byte adds to the mark, by the place of the byte."""
+    zero = zlib.crc32(bytes(LEAST_SECRET))
+    return tuple(
+        np.array(
+            [
+                (zlib.crc32(bytes(place) + bytes([value]) + bytes(LEAST_SECRET - place - 1)) ^ zero) & _MARK
+                for value in range(256)
+            ],
+            dtype=np.uint16,
+        )
+        for place in range(LEAST_SECRET)
+    )
+
+
+def _blanked(data: bytes, places: Iterable[int], by_mark: Mapping[int, Sequence[tuple[int, str]]]) -> bytes:
     """Return a text with its secrets blanked, or nothing where it holds none."""
     kept: list[bytes] = []
     begun = 0
-    for place in range(len(data) - LEAST_SECRET + 1):
-        if place < begun or (some := by_mark.get(_mark(data[place : place + LEAST_SECRET]))) is None:
+    for place in places:
+        if place < begun:
             continue
-        sizes = [n for n, digest in some if hashlib.sha256(data[place : place + n]).hexdigest() == digest]
+        known = by_mark.get(_mark(data[place : place + LEAST_SECRET]), ())
+        sizes = [n for n, digest in known if hashlib.sha256(data[place : place + n]).hexdigest() == digest]
         if sizes:
             kept += [data[begun:place], "«secret»".encode()]
             begun = place + max(sizes)
@@ -70,4 +129,4 @@ def _blanked(data: bytes, by_mark: Mapping[int, Sequence[tuple[int, str]]]) -> b
 
 
 def _mark(data: bytes) -> int:
-    return zlib.crc32(data[:LEAST_SECRET]) & 0xFFF
+    return zlib.crc32(data[:LEAST_SECRET]) & _MARK

@@ -6,8 +6,13 @@ from collections import Counter
 
 import polars as pl
 
+from proofload.judge.audit.envelopes import decode
+from proofload.judge.audit.fields import text_of
 from proofload.judge.evidence import Evidence
-from proofload.judge.reconcile.counters import difference
+from proofload.judge.reconcile import request_ids
+from proofload.judge.reconcile.counters import difference, key_text
+from proofload.judge.reconcile.labels import Labels, counters, fit_labels
+from proofload.plan.policies import AuditPolicy
 from proofload.record.exchange import Ending
 from proofload.record.ledger import Reading
 from proofload.report.charts.axes import Scale, legend, short
@@ -21,8 +26,9 @@ _MOST_KEYS = 24
 
 def ledgers(evidence: Evidence) -> list[Picture]:
     """Return the counts side by side, by route and status, for a case that read the target's books."""
-    client = _client(evidence)
-    metrics, audit = _metrics(evidence), _audit(evidence)
+    labels = _labels(evidence)
+    client = _client(evidence, labels)
+    metrics, audit = _metrics(evidence, labels), _audit(evidence, labels)
     if not client or (metrics is None and audit is None):
         return []
     named = [("client", "mark-calm", client)]
@@ -37,7 +43,7 @@ def _off(key: _Key, client: Counter[_Key], metrics: Counter[_Key] | None) -> int
 
 
 def _draw(keys: list[_Key], named: list[tuple[str, str, Counter[_Key]]], metrics: Counter[_Key] | None) -> Picture:
-    names = [f"{method} {route} {status}" for route, method, status in keys]
+    names = [key_text(key) for key in keys]
     left = min(max(map(width_of, names)), 300) + 14
     group = _BAR * len(named) + 10
     bottom = _TOP + group * len(keys)
@@ -80,7 +86,7 @@ def _between(evidence: Evidence) -> tuple[Reading, Reading] | None:
     return (before, after) if before is not None and after is not None else None
 
 
-def _client(evidence: Evidence) -> Counter[_Key]:
+def _client(evidence: Evidence, labels: Labels | None) -> Counter[_Key]:
     """Return what was answered, by route, method and status, between the readings where there are such."""
     frame = evidence.history.frame.lazy().filter(pl.col("ending") == int(Ending.ANSWERED))
     between = _between(evidence)
@@ -89,33 +95,47 @@ def _client(evidence: Evidence) -> Counter[_Key]:
     counted = frame.group_by(pl.col("operation").cast(pl.String), pl.col("status")).len().collect()
     found: Counter[_Key] = Counter()
     for operation, status, count in counted.iter_rows():
-        found[_key(evidence, operation, status)] += count
+        found[_key(evidence, labels, operation, status)] += count
     return found
 
 
-def _key(evidence: Evidence, operation: str, status: int) -> _Key:
+def _key(evidence: Evidence, labels: Labels | None, operation: str, status: int) -> _Key:
     declared = evidence.target.operations.get(operation)
     if declared is None:
         return (operation, "", str(status))
+    if labels is not None:
+        return labels.of_answer(declared.counted_as, declared.method, str(status))
     return (declared.counted_as, declared.method, str(status))
 
 
-def _metrics(evidence: Evidence) -> Counter[_Key] | None:
+def _labels(evidence: Evidence) -> Labels | None:
+    """Return how the labels of the request counter are read, as the judge reads them; None where it is on no page."""
+    policy, between = evidence.target.policies.metrics, _between(evidence)
+    if policy is None or between is None or not any(counters(one.samples, policy, policy.only) for one in between):
+        return None
+    return fit_labels(between, policy, policy.only, [one.counted_as for one in evidence.target.operations.values()])
+
+
+def _metrics(evidence: Evidence, labels: Labels | None) -> Counter[_Key] | None:
     policy, between = evidence.target.policies.metrics, _between(evidence)
     if policy is None or between is None or any(reading.error for reading in between):
         return None
-    return Counter(dict(difference(between, policy, policy.only).increments))
+    return Counter(dict(difference(between, policy, policy.only, labels).increments))
 
 
-def _audit(evidence: Evidence) -> Counter[_Key] | None:
+def _audit(evidence: Evidence, labels: Labels | None) -> Counter[_Key] | None:
     """Return how many entries of the audit log bear the id of a request of each kind."""
     if not evidence.ledgers.audit:
         return None
-    ids = Counter(str(entry.fields.get("request_id")) for entry in evidence.ledgers.audit if entry.fields is not None)
-    frame = evidence.history.frame.select(pl.col("operation").cast(pl.String), "status", "request_id").filter(
-        pl.col("request_id").is_in(list(ids))
+    policy = evidence.target.policies.audit or AuditPolicy()
+    entries = decode(policy, evidence.ledgers.audit)
+    ids = Counter(given for entry in entries if (given := text_of(policy, entry, "request_id")))
+    frame = (
+        evidence.history.frame.with_columns(request_ids(evidence.history))
+        .select(pl.col("operation").cast(pl.String), "status", "request_id")
+        .filter(pl.col("request_id").is_in(list(ids)))
     )
     found: Counter[_Key] = Counter()
     for operation, status, request_id in frame.iter_rows():
-        found[_key(evidence, operation, status)] += ids[request_id]
+        found[_key(evidence, labels, operation, status)] += ids[request_id]
     return found

@@ -82,13 +82,15 @@ def test_a_service_that_is_killed() -> None:
     assert killed(count=2)[0] is Outcome.INCONCLUSIVE
 
 
-def flooded(*, lost: int = 0, rose: int = 2400, count: int = 2400, error: str = "") -> Told:
+def flooded(
+    *, lost: int = 0, rose: int = 2400, count: int = 2400, error: str = "", counter: str = "audit_events_total"
+) -> Told:
     tape = Tape("TC-AUDIT-004")
     tape.add("denied", 401, count, operation="balance")
     entries = [entry(i + 1, "access_denied", f"r{i}") for i in range(count - lost)]
 
     def reading(label: str, value: float) -> Reading:
-        events = tuple(Sample("audit_events_total", {"event": one}, value) for one in ("access_denied", "login_failed"))
+        events = tuple(Sample(counter, {"event": one}, value) for one in ("access_denied", "login_failed"))
         return Reading("gateway", label, 0, 1, () if error else events, error)
 
     readings = (reading("before", 10), reading("after", 10 + rose))
@@ -103,6 +105,7 @@ def test_thousands_of_events() -> None:
     assert flooded(rose=2398) == (Outcome.FAIL, {"audit.not_counted"})
     assert flooded(rose=4800) == (Outcome.FAIL, {"audit.not_counted"})
     assert flooded(error="refused")[0] is Outcome.INCONCLUSIVE
+    assert flooded(counter="events_total") == (Outcome.INCONCLUSIVE, set())
     assert flooded(count=300, rose=300)[0] is Outcome.INCONCLUSIVE
 
 

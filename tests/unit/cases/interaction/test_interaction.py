@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.unit.cases.tape import (
 
 from proofload.cases.circuit_breaker.calls import SETTLED
 from proofload.cases.interaction import limits
+from proofload.judge.audit import digests_of
 from proofload.judge.verdict import Outcome
 from proofload.plan.policies import Policies
 from proofload.record.fault_edge import Edge
@@ -141,7 +143,14 @@ def test_what_is_no_failure_opens_no_circuit(judge: Any, step: str, status: int,
     assert outcome(judged(tripped=True, settled=False)) is Outcome.INCONCLUSIVE
 
 
-def opened(*, event: bool = True, rejected: int = 100) -> Any:
+def opened(
+    *,
+    event: bool = True,
+    rejected: int = 100,
+    told: dict[str, object] | None = None,
+    facts: dict[str, object] | None = None,
+    audit: dict[str, object] | None = None,
+) -> Any:
     tape = Tape("TC-INT-005")
     tape.edge(Edge.APPLYING, "order")
     tape.edge(Edge.APPLIED, "order")
@@ -150,8 +159,35 @@ def opened(*, event: bool = True, rejected: int = 100) -> Any:
     tape.add("open", 429, 110 - rejected, operation="orders", source="127.64.0.2")
     tape.edge(Edge.UNDOING, "order")
     tape.edge(Edge.UNDONE, "order")
-    entries = (line(1, "{}", {"event": "circuit_opened", "request_id": "r4"}),) if event else ()
-    return case_findings("TC-INT-005", tape.evidence(TARGET, facts=CLOSED, ledgers=Ledgers((), entries)))
+    told = told or {"event": "circuit_opened", "request_id": "r4"}
+    entries = (line(1, json.dumps(told), told),) if event else ()
+    declared = TARGET.policies.audit
+    assert declared is not None
+    policies = TARGET.policies.model_copy(update={"audit": declared.model_copy(update=audit or {})})
+    target = TARGET.model_copy(update={"policies": policies})
+    known = {**CLOSED, **(facts or {})}
+    return case_findings("TC-INT-005", tape.evidence(target, facts=known, ledgers=Ledgers((), entries)))
+
+
+def test_an_opening_is_known_in_an_envelope_by_nested_fields_and_without_a_request() -> None:
+    def on_record(told: dict[str, object], **audit: object) -> Outcome:
+        return next(one.outcome for one in opened(told=told, audit=audit) if one.rule == "int.opening_not_on_record")
+
+    inner = json.dumps({"event": {"action": "circuit_opened"}, "http": {"id": "r4"}})
+    nested = {"event": "event.action", "request_id": "http.id"}
+    assert on_record({"log": f"{inner}\n", "stream": "stdout"}, fields=nested) is Outcome.PASS
+    assert on_record({"event": "circuit_opened"}) is Outcome.PASS
+    other: dict[str, object] = {"event": "circuit_opened", "request_id": "theirs-7"}
+    assert on_record(other) is Outcome.INCONCLUSIVE
+    assert on_record(other, request_ids="theirs") is Outcome.PASS
+    assert on_record({"event": "started"}) is Outcome.INCONCLUSIVE
+    assert on_record({"event": "rate_limited"}) is Outcome.FAIL
+
+
+def test_a_secret_in_the_log_is_told_by_the_case_on_an_open_circuit_too() -> None:
+    leaking: dict[str, object] = {"event": "circuit_opened", "request_id": "r4", "details": "Bearer opaque-0123456789"}
+    known: dict[str, object] = {"digests": list(digests_of(["opaque-0123456789"]))}
+    assert rules(opened(told=leaking, facts=known)) == {"audit.secret"}
 
 
 def test_an_open_circuit_is_on_record_and_costs_what_any_answer_costs() -> None:

@@ -113,3 +113,92 @@ def test_a_target_that_does_not_promise_it_is_skipped_with_what_to_declare() -> 
     assert metrics is not None
     policies = TARGET.policies.model_copy(update={"metrics": metrics.model_copy(update={"survives_restart": False})})
     assert "survives_restart" in why_missing("TC-MON-005", TARGET.model_copy(update={"policies": policies}))
+
+
+BALANCE = {"route": "/api/v1/balance", "method": "GET", "service": "gateway"}
+ORDER = {"route": "/api/v1/orders/{order_id}", "method": "GET", "service": "gateway"}
+
+
+def told_apart(
+    profile: int = 61, balance: int = 67, *, swapped: bool = False, raw: bool = False, ids: int = 2, status: int = 200
+) -> list[Finding]:
+    tape = Tape("TC-MON-001", at_ns=10 * S)
+    tape.add("served profile", status, profile)
+    tape.add("served balance", status, balance, operation="balance")
+    tape.add("served no_such_order", 404, 71, operation="no_such_order")
+    names = [f"ord_00000000-0000-0000-0000-{n:012}" for n in range(ids)]
+    counted = [(PROFILE, balance if swapped else profile), (BALANCE, profile if swapped else balance)]
+    paths = [f"/api/v1/orders/{name}" for name in names] if raw else [ORDER["route"]]
+    samples = [Sample("http_requests_total", {**labels, "status": str(status)}, n) for labels, n in counted]
+    samples += [
+        Sample(
+            "http_requests_total",
+            {**ORDER, "route": path, "status": "404"},
+            71 // len(paths) + (71 % len(paths)) * (not n),
+        )
+        for n, path in enumerate(paths)
+    ]
+    readings = (
+        Reading("gateway", "quiet", S, S + MS, tuple(Sample(one.name, one.labels, 0) for one in samples)),
+        Reading("gateway", "before", 5 * S, 5 * S + MS, tuple(Sample(one.name, one.labels, 0) for one in samples)),
+        Reading("gateway", "after", 60 * S, 60 * S + MS, tuple(samples)),
+    )
+    metrics = TARGET.policies.metrics
+    assert metrics is not None
+    policies = TARGET.policies.model_copy(update={"metrics": metrics.model_copy(update={"durations": None})})
+    target = TARGET.model_copy(update={"policies": policies})
+    facts = {"ids": {"no_such_order": names}}
+    return case_findings("TC-MON-001", tape.evidence(target, facts=facts, ledgers=Ledgers(readings)))
+
+
+def unsure(found: list[Finding]) -> set[str]:
+    return rules(found, Outcome.INCONCLUSIVE)
+
+
+def test_swapped_labels_of_two_routes_are_seen_for_each_was_sent_another_number_of_times() -> None:
+    assert outcome(told_apart()) is Outcome.PASS
+    assert rules(told_apart(swapped=True)) == {"mon.altered"}
+    assert unsure(told_apart(67, 67)) == {"mon.told_apart"}
+
+
+def test_raw_paths_in_labels_are_seen_by_two_ids_and_not_passed_by_one() -> None:
+    assert rules(told_apart(raw=True)) == {"mon.raw_path_label"}
+    assert unsure(told_apart(ids=1)) == {"mon.raw_path_label"}
+
+
+def test_a_run_in_which_nothing_succeeded_says_so() -> None:
+    assert unsure(told_apart(status=401)) == {"mon.succeeded"}
+
+
+def test_a_histogram_is_judged_by_route_where_the_target_has_its_own_name_for_the_label() -> None:
+    def called(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+        other = {"route": "handler", "method": "verb"}
+        return tuple(
+            Sample(one.name, {other.get(name, name): value for name, value in one.labels.items()}, one.value)
+            for one in samples
+        )
+
+    def judged(timed: float, contended: float) -> list[Finding]:
+        tape = Tape("TC-MON-001", at_ns=10 * S)
+        tape.add("served profile", 200, SERVED)
+        tape.add("contending 1", 503, CONTENDED, operation="deposit")
+        pages = [
+            page("quiet", S, 0, 0, 0),
+            page("before", 5 * S, 0, 0, 0),
+            page("after", 60 * S, SERVED, CONTENDED, timed),
+        ]
+        slower = tuple(
+            Sample(one.name, one.labels, contended)
+            if one.name.endswith("_count") and one.labels["method"] == "POST"
+            else one
+            for one in pages[-1].samples
+        )
+        pages[-1] = Reading("gateway", "after", 60 * S, 60 * S + MS, slower)
+        readings = tuple(
+            Reading(one.source, one.label, one.asked_ns, one.answered_ns, called(one.samples)) for one in pages
+        )
+        return case_findings("TC-MON-001", tape.evidence(TARGET, ledgers=Ledgers(readings)))
+
+    assert outcome(judged(SERVED, CONTENDED)) is Outcome.PASS
+    # Right in the sum of both routes, and wrong in each.
+    assert "mon.histogram_count_differs" in rules(judged(SERVED - 20, CONTENDED + 20))

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from tests.unit.cases.tape import MS, S, Tape, case_findings, line, nothing, outcome, preset, rules, why_missing
 
-from proofload.cases.negative import secrets
+from proofload.judge.audit import digests_of
 from proofload.judge.verdict import Outcome
 from proofload.plan.policies import Policies
 from proofload.record.ledger import AuditEntry, Ledgers, Reading, Sample
@@ -50,7 +50,7 @@ def test_different_users() -> None:
 
 
 CANARY, REAL = "Canary1!0011-password", "a-real-password-of-a-user"
-FACTS = {"canaries": [CANARY], "digests": [secrets.digest(REAL)]}
+FACTS = {"canaries": [CANARY], "digests": list(digests_of([REAL]))}
 
 
 def errors(body: bytes = b'{"code": "INVALID_CREDENTIALS"}', count: int = 6) -> Tape:

@@ -7,6 +7,7 @@ import json
 import pytest
 from tests.unit.cases.tape import MS, S, Tape, case_findings, line, nothing, outcome, preset, rules, why_missing
 
+from proofload.cases.metrics_and_audit import READ_AT
 from proofload.judge.verdict import Outcome
 from proofload.plan.target import Target
 from proofload.record.ledger import Ledgers, Reading, Sample
@@ -114,7 +115,7 @@ def rush(*, missing: int = 0, refused: int = 150, read_ns: int = 100 * S) -> tup
         if number >= missing:
             entries.append(line(number + 1, json.dumps(fields), fields))
     ledgers = Ledgers(audit=tuple(entries))
-    found = case_findings("TC-INT-008", tape.evidence(preset(), ledgers=ledgers, facts={"read_ns": read_ns}))
+    found = case_findings("TC-INT-008", tape.evidence(preset(), ledgers=ledgers, facts={READ_AT: read_ns}))
     return outcome(found), rules(found)
 
 

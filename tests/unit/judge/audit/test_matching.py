@@ -7,10 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proofload.core.clock import Anchor
 from proofload.judge.audit import AuditEvidence, ExpectedEvent, digests_of, expect, judge_audit, secrets_in
+from proofload.judge.audit.envelopes import decode
 from proofload.judge.audit.fields import parse_address
+from proofload.judge.audit.secrets import forms_of
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import AuditPolicy
 from proofload.record.exchange import Ending, Exchange, Fault
@@ -328,3 +332,17 @@ def test_secrets_are_found_by_their_digests_and_never_kept_or_shown() -> None:
         assert failed(found) == {"audit.secret"}
         assert not any("0123456789" in text for text in found["audit.secret"].shown)
     assert secrets_in(entries(lambda n: {"details": token[:-1]}), digests) == []
+
+
+@given(st.lists(st.text("ab\x00é:", max_size=40), max_size=6), st.text("ab\x00é:", min_size=6, max_size=8))
+def test_a_secret_is_found_wherever_it_stands_in_one_line_and_not_over_two(texts: list[str], secret: str) -> None:
+    written = [AuditEntry("audit.log", place, text, None, S) for place, text in enumerate([*texts, f"x{secret}"], 1)]
+    wanted = [one for one in written if any(form in one.text for form in forms_of(secret))]
+    assert secrets_in(written, digests_of([secret])) == wanted
+    apart = [AuditEntry("audit.log", place, half, None, S) for place, half in enumerate((secret[:5], secret[5:]), 1)]
+    assert secrets_in(apart, digests_of([secret])) == []
+
+
+def test_one_line_that_is_read_twice_is_two_entries() -> None:
+    one = entries(overwritten)[3]
+    assert decode(AuditPolicy(), [one, one])[0] is not decode(AuditPolicy(), [one, one])[1]
