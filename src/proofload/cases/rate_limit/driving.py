@@ -18,7 +18,8 @@ from proofload.cases.rate_limit.spending import (
 )
 from proofload.cases.rate_limit.window_end import (
     LONGEST_MODEL_NS,
-    Spent,
+    WHOLE_MODEL_NS,
+    SpentBetween,
     await_the_end,
     half_of,
     names_of_clients,
@@ -57,8 +58,10 @@ TOLD_LIMIT = Requirement("rate limit told by headers", "policies.rate_limit, pol
 
 def _takes(limit: RateLimitPolicy) -> int:
     # The models are told apart over two windows, from a part of the clock's window on.
-    windows = 3 if limit.window <= LONGEST_MODEL_NS else 1
-    return windows * limit.window + 4 * NS_PER_SECOND
+    if limit.window > LONGEST_MODEL_NS:
+        return limit.window + 4 * NS_PER_SECOND
+    halves = 6 if limit.window <= WHOLE_MODEL_NS else 3
+    return halves * limit.window // 2 + 4 * NS_PER_SECOND
 
 
 @case(
@@ -108,7 +111,7 @@ async def enforcement(run: CaseContext, policy: RateLimitPolicy) -> None:
             await _spend_other(run, other)
     # The window began with the first request's decision, which its answer bounds.
     latest_ns = regular_ns if apart else began_ns
-    await await_the_end(run, policy, clients, Spent(began_ns, latest_ns + policy.window), apart=apart)
+    await await_the_end(run, policy, clients, SpentBetween(began_ns, latest_ns + policy.window), apart=apart)
 
 
 def _steps(run: CaseContext, name: str, what: str | Script, client: Client, count: int = 1) -> Sequence:

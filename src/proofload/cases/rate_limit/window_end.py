@@ -18,6 +18,8 @@ MODEL = "model"
 """What the steps begin with that tell the declared model from the others."""
 LONGEST_MODEL_NS = 120 * NS_PER_SECOND
 """The schedule takes two windows: of a longer one it is not worth the wait."""
+WHOLE_MODEL_NS = 20 * NS_PER_SECOND
+"""Of a longer window only a window and a half of the schedule is sent, and at once: nobody waits for two and more."""
 SHORT_NS = 10 * NS_PER_SECOND
 _RETRIES = 8
 """How often a rejected client tries again while it waits for the window's end."""
@@ -26,7 +28,7 @@ _AFTER = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class SpentBetween:
     """Who spent an allowance when: `began_ns` is before its first request, `over_ns` after its window's end."""
 
     began_ns: int
@@ -44,7 +46,9 @@ def model_steps(
 ) -> list[tuple[int, AnyWorkload]]:
     """Return the groups of the separating schedule, each with the instant at which it is due."""
     steps: list[tuple[int, AnyWorkload]] = []
-    for number, (offset_ns, count) in enumerate(separating_schedule(policy), 1):
+    longest_ns = 2 * policy.window if policy.window <= WHOLE_MODEL_NS else policy.window * 3 // 2
+    groups = [group for group in separating_schedule(policy) if group[0] <= longest_ns]
+    for number, (offset_ns, count) in enumerate(groups, 1):
         group = run.burst(f"{MODEL} {number}", policy.probe, count, account=client.account, source=client.source)
         # Few connections, one request after the other on each: at once as far as a window is concerned.
         steps.append((start_ns + offset_ns, replace(group, connections=min(count, _CONNECTIONS))))
@@ -52,7 +56,7 @@ def model_steps(
 
 
 async def await_the_end(
-    run: CaseContext, policy: RateLimitPolicy, clients: dict[str, Client], spent: Spent, *, apart: bool
+    run: CaseContext, policy: RateLimitPolicy, clients: dict[str, Client], spent: SpentBetween, *, apart: bool
 ) -> None:
     """Let limited clients retry and others go on below their limit until the window ends; then come back.
 
@@ -65,7 +69,9 @@ async def await_the_end(
         return
     due = _long_steps(run, policy, clients, spent, apart=apart)
     if models:
-        start_ns = model_start_ns(policy, Anchor.take(run.clock), run.clock.now_ns())
+        now_ns = run.clock.now_ns()
+        whole = policy.window <= WHOLE_MODEL_NS
+        start_ns = model_start_ns(policy, Anchor.take(run.clock), now_ns) if whole else now_ns
         due += model_steps(run, policy, clients[MODEL], start_ns)
     # One after the other: others may send, or be alone with the target, while this case waits.
     for at_ns, step in sorted(due, key=lambda one: one[0]):
@@ -77,7 +83,7 @@ async def await_the_end(
 
 
 def _long_steps(
-    run: CaseContext, policy: RateLimitPolicy, clients: dict[str, Client], spent: Spent, *, apart: bool
+    run: CaseContext, policy: RateLimitPolicy, clients: dict[str, Client], spent: SpentBetween, *, apart: bool
 ) -> list[tuple[int, AnyWorkload]]:
     spender, crowd, regular = clients["spender"], clients["crowd"], clients["regular"]
 
