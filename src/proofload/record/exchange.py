@@ -41,6 +41,18 @@ class Fault(enum.IntEnum):
     NO_USER_FREE = 10
     STOPPED = 11
     """The run ended first: a stop, a signal or a dead generator."""
+    REUSED_CONNECTION_CLOSED = 12
+    """The peer closed a kept-alive connection while a request that can't be repeated was on its way to it."""
+    NO_DESCRIPTOR = 13
+    """This machine had no file descriptor left to connect with."""
+    NO_LOCAL_ADDRESS = 14
+    """This machine had no local port, address or socket buffer to connect with."""
+
+
+OUR_LIMITS = (Fault.NO_DESCRIPTOR, Fault.NO_LOCAL_ADDRESS)
+"""Faults that say that this machine came to an end, and nothing of the target."""
+NOT_THE_TARGETS = (Fault.REUSED_CONNECTION_CLOSED, *OUR_LIMITS)
+"""Faults that are no error of the target: they are neither counted against it nor as evidence for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 _IP_BIND_ADDRESS_NO_PORT = 24  # Linux: choose the port at connect, so that one source can hold many connections
 _LONGEST_WAIT_S = 3_600.0
+_RACE_NS = 250_000_000
+"""A connection that breaks this soon after a request was on its way before the request; later, the peer had it."""
+_REPEATABLE = (b"GET ", b"HEAD ", b"OPTIONS ", b"PUT ", b"DELETE ", b"TRACE ")
+"""RFC 9110 section 9.2.2: sent twice, these have the effect of once."""
 
 
 class Connection(asyncio.Protocol):
@@ -24,7 +28,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "armed_ns", "at", "busy", "chunk", "deadline_ns", "first_byte_ns", "intended_ns", "lost", "now_ns", "number",
-        "prepared", "reader", "row", "sent_ns", "sock", "sock_send", "source", "task", "timer", "transport",
+        "prepared", "reader", "reused", "row", "sent_ns", "sock", "sock_send", "source", "task", "timer", "transport",
         "user", "wire",
     )  # fmt: skip
 
@@ -43,6 +47,8 @@ class Connection(asyncio.Protocol):
         self.deadline_ns = 0
         self.busy = False
         self.lost = False
+        self.reused = False
+        """Stood open before the request that is under way was sent."""
         self.reader: ResponseReader | None = None
         self.prepared: Prepared
         self.chunk: Any = None
@@ -79,6 +85,8 @@ class Connection(asyncio.Protocol):
         if wire.ssl_context is None:
             # Straight to the kernel: the time stamp before it is then that of the first byte, not of some queue.
             self.sock_send = sock.send
+        # Idle from now on.
+        self.first_byte_ns = self.now_ns()
 
     async def open_for_request(self, payload: bytes) -> None:
         """Open, then send what the user asked for meanwhile; what goes wrong ends the request."""
@@ -98,7 +106,9 @@ class Connection(asyncio.Protocol):
         if fault is not Fault.NONE:
             self.drop(fault)
         elif self.busy and not self.lost:
-            self.sent_ns = self.now_ns()
+            if self.sent_ns == NEVER_NS:
+                self.sent_ns = self.now_ns()
+            self.first_byte_ns = NEVER_NS
             SENT.pack_into(self.chunk, self.at + SENT_AT, self.sent_ns, self.user.number, self.number)
             self.write_source()
             self.push(payload)
@@ -108,6 +118,26 @@ class Connection(asyncio.Protocol):
         self.chunk[self.at + 32 : self.at + 34] = self.source.to_bytes(2, "little")
 
     # -- sending -----------------------------------------------------------------------------------------------------
+
+    def peer_has_closed(self) -> bool:
+        """Return whether an idle connection is of no more use: its end, or what nobody asked for, has come in."""
+        assert self.sock is not None
+        try:
+            self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
+
+    def take_over(self, gone: Connection) -> bytes:
+        """Make the request of a connection that is gone one's own, with its instants, and return its bytes."""
+        self.prepared, self.chunk, self.at, self.row = gone.prepared, gone.chunk, gone.at, gone.row
+        self.intended_ns, self.sent_ns, self.deadline_ns = gone.intended_ns, gone.sent_ns, gone.deadline_ns
+        self.busy = True
+        if self.prepared.no_body:
+            self.expect_no_body()
+        return self.prepared.template % (self.row if self.prepared.own_id is None else ())
 
     def push(self, payload: bytes) -> None:
         """Hand the request to the kernel, and see to its time limit."""
@@ -220,9 +250,12 @@ class Connection(asyncio.Protocol):
         self.wire.answered(self, head, reader.body, reader.size, done_ns)
 
     def eof_received(self) -> bool:
-        """Take the peer's close as the end of a body that has no other."""
+        """Take the peer's close as the end of a body that has no other, and an idle connection's as its end."""
         reader = self.reader
-        if self.busy and reader is not None and reader.eof():
+        if not self.busy:
+            # The loop tells of the loss only later, and the next request might come first.
+            self.retire()
+        elif reader is not None and reader.eof():
             self._whole(reader, self.now_ns(), reusable=False)
         return False
 
@@ -240,8 +273,20 @@ class Connection(asyncio.Protocol):
         busy, self.busy = self.busy, False
         self.reader = None
         self.retire(abort=True)
-        if busy:
-            self.wire.unanswered(self, fault)
+        if not busy:
+            return
+        if self.reused and fault in (Fault.CLOSED, Fault.RESET) and self._crossed():
+            if self.sent_ns == NEVER_NS or self.prepared.template.startswith(_REPEATABLE):
+                self.wire.send_again(self)
+                return
+            fault = Fault.REUSED_CONNECTION_CLOSED
+        self.wire.unanswered(self, fault)
+
+    def _crossed(self) -> bool:
+        """Return whether the peer's close and our request crossed: no byte of an answer, and no time to make one."""
+        if self.sent_ns == NEVER_NS:
+            return True
+        return self.first_byte_ns < self.sent_ns and self.now_ns() - self.sent_ns < _RACE_NS
 
     def retire(self, *, abort: bool = False) -> None:
         """Part from the user and close; the user's next request opens another connection."""

@@ -29,6 +29,8 @@ _MASK = CHUNK_ROWS - 1
 _FOLD_EVERY = 2_048
 _TIMER_TICK_NS = 1_500_000
 _MOST_ERRORS = 200
+_IDLE_NS = 50_000_000
+"""A connection that was idle for longer is looked at before it is used: its end may wait in the kernel, unread."""
 _OWN_FILES = str(Path(__file__).parent)
 
 
@@ -112,6 +114,9 @@ class Wire:
         connection = user.connection
         sent_ns = now_ns = self.now_ns()
         due_ns = user.due_ns
+        if connection is not None and now_ns - connection.first_byte_ns > _IDLE_NS and connection.peer_has_closed():
+            connection.retire()
+            connection = None
         is_open = connection is not None
         if connection is None:
             connection = self.new_connection(user)
@@ -135,6 +140,7 @@ class Wire:
         connection.deadline_ns = now_ns + prepared.timeout_ns
         connection.prepared = prepared
         connection.busy = True
+        connection.reused = is_open
         if prepared.no_body:
             connection.expect_no_body()
         if is_open:
@@ -184,6 +190,18 @@ class Wire:
             )  # fmt: skip
         else:
             self.step(user, None)
+
+    def send_again(self, gone: Connection) -> None:
+        """Send a request over a fresh connection; the kept-alive one was closed as it was sent.
+
+        It stays one row: `sent_ns` is that of the first attempt, `connection` the number of the second.
+        """
+        user = gone.user
+        if user.over:
+            self.unanswered(gone, Fault.REUSED_CONNECTION_CLOSED)
+            return
+        connection = self.new_connection(user)
+        self._open(connection, connection.take_over(gone))
 
     def unanswered(self, connection: Connection, fault: Fault) -> None:
         """Write the end of a request that got no answer into its row, and let the user go on."""
