@@ -225,9 +225,13 @@ async def _run(
 
 
 def _status(judged: list[JudgedThreshold], delivery: Any) -> int:
+    (one,) = delivery.workloads
+    if delivery.ran_out:
+        # Whatever was measured, it was this machine's end that was measured.
+        typer.echo(f"not delivered as asked: {delivery.reasons[0]}", err=True)
+        return _NOT_DELIVERED
     if any(one.failed for one in judged):
         return _THRESHOLD_FAILED
-    (one,) = delivery.workloads
     asked, achieved = one.asked_per_second, one.achieved_per_second
     short = asked is not None and one.planned > 1 and one.sent < _LEAST_DELIVERED * one.planned
     # Figures of a load that was not what was asked for, or that nobody answered, are no evidence of anything.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -71,9 +72,20 @@ def _root(
     if version:
         typer.echo(f"proofload {__version__}")
         raise typer.Exit
+    if context.invoked_subcommand in ("demo", "load", "run"):
+        _allow_descriptors()
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(2)
+
+
+def _allow_descriptors() -> None:
+    """Raise the soft limit on open files to the hard one: every connection of every user is one."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @app.command(

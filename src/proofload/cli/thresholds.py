@@ -11,6 +11,7 @@ from fractions import Fraction
 from proofload.core.errors import PlanError, Problem
 from proofload.core.units import NS_PER_SECOND, format_duration, parse_duration_ns, parse_rate_per_second
 from proofload.drive.stats import Progress
+from proofload.record.exchange import NOT_THE_TARGETS
 
 _SHAPE = re.compile(r"(?P<metric>[a-z]+(?:[-\d.]+)?)\s*(?P<sign>>=|<=|>|<)\s*(?P<bound>.+)")
 _SIGNS: dict[str, Callable[[float, float], bool]] = {
@@ -98,7 +99,9 @@ def _measure(metric: str, progress: Progress) -> tuple[float | None, int]:
         good = progress.good
         per_mille = 1_000 if metric == "max" else round(float(metric[1:]) * 10)
         return (float(good.percentile_ns(per_mille)), good.samples) if good.samples else (None, 0)
-    ended = progress.answered + progress.not_sent + progress.unknown + progress.dropped
+    # What was lost on our side of a connection is neither the target's error nor its success.
+    ours = sum(progress.by_fault.get(fault.name, 0) for fault in NOT_THE_TARGETS)
+    ended = progress.answered + progress.not_sent + progress.unknown + progress.dropped - ours
     if metric == "rate":
         seconds = progress.elapsed_ns / NS_PER_SECOND
         return (progress.answered / seconds, progress.answered) if ended and seconds else (None, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,7 @@ from proofload.drive.stats import LATE_NS, Stats
 from proofload.plan import workload as plan
 from proofload.plan.arrivals import count
 from proofload.record.delivery import Delivery, GeneratorDelivery, UserError, WorkloadDelivery
-from proofload.record.exchange import Ending
+from proofload.record.exchange import OUR_LIMITS, Ending, Fault
 
 _LAG_EVERY_S = 0.02
 _TIMER_TICK_NS = 1_000_000
@@ -175,11 +176,23 @@ class DeliveryParts:
             generators=self.generators,
             user_errors=tuple(UserError(name, place, text, many) for (name, place, text), many in self.errors.items()),
             checks=dict(self.checks),
+            ran_out=sum(int(stats.faults[one]) for one in OUR_LIMITS),
         )
 
 
 def _limits(stats: Stats, generators: tuple[GeneratorDelivery, ...], wall_ns: int) -> tuple[str, ...]:
     reasons = [f"generator {one.number} died: {one.died}" for one in generators if one.died]
+    if count := int(stats.faults[Fault.NO_DESCRIPTOR]):
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        reasons.append(
+            f"{count} connections were not made: this machine ran out of file descriptors (ulimit -n is {most});"
+            " raise it, or use fewer users"
+        )
+    if count := int(stats.faults[Fault.NO_LOCAL_ADDRESS]):
+        reasons.append(
+            f"{count} connections were not made: this machine had no local port or address for them;"
+            " use fewer users, more addresses (--source), or connections that are kept"
+        )
     lag = stats.send_lag.lag()
     if stats.late > max(lag.samples * _MOST_LATE, _FEW_LATE):
         reasons.append(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from proofload.core.units import format_duration
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.record.delivery import Delivery
-from proofload.record.exchange import NEVER_NS, Ending
+from proofload.record.exchange import NEVER_NS, NOT_THE_TARGETS, OUR_LIMITS, Ending, Fault
 from proofload.record.history import History
 
 
@@ -33,6 +33,8 @@ def judge_delivery(
 ) -> list[Finding]:
     """Return `delivery.dropped`, `.unreached`, `.answered` and `.send_lag` for `rows`, or for the whole history.
 
+    Where requests were lost on our own side of the connection, `.own_connections` says so as well.
+
     None of them is ever FAIL: load that was not delivered says something about us or about the way to the target.
     """
     bounds = bounds or DeliveryBounds()
@@ -49,6 +51,7 @@ def judge_delivery(
         _unreached(chosen, endings, bounds),
         _answered(chosen, endings, bounds),
         _send_lag(history, chosen, endings, bounds),
+        *_not_the_targets(history, chosen, bounds),
     ]
 
 
@@ -100,6 +103,26 @@ def _unreached(chosen: NDArray[np.int64], endings: NDArray[np.uint8], bounds: De
     bound = 1000 if bounds.unreached_per_mille is None else bounds.unreached_per_mille
     what = "found no connection, so the target never saw them"
     return _share("delivery.unreached", unsent, len(chosen), bound, what)
+
+
+def _not_the_targets(history: History, chosen: NDArray[np.int64], bounds: DeliveryBounds) -> list[Finding]:
+    """Return what was lost by no fault of the target; nothing where nothing was."""
+    fault = history.numbers("fault")[chosen]
+    lost = chosen[np.isin(fault, [int(one) for one in NOT_THE_TARGETS])]
+    if not len(lost):
+        return []
+    ours, crossed = int(np.isin(fault, [int(one) for one in OUR_LIMITS]).sum()), Fault.REUSED_CONNECTION_CLOSED
+    told = [
+        f"{ours} could not connect, for this machine ran out of file descriptors or ports" if ours else "",
+        f"{len(lost) - ours} met a kept-alive connection that the target was just closing, and can't be repeated"
+        if (fault == crossed).any()
+        else "",
+    ]
+    says = f"of {len(chosen)} requests " + ", and ".join(part for part in told if part)
+    few = not ours and len(lost) * 1000 <= len(chosen) * bounds.dropped_per_mille
+    outcome = Outcome.PASS if few else Outcome.INCONCLUSIVE
+    shown = tuple(int(row) for row in lost[:5])
+    return [Finding("delivery.own_connections", outcome, says, len(chosen), rows=shown, figures={"count": len(lost)})]
 
 
 def _answered(chosen: NDArray[np.int64], endings: NDArray[np.uint8], bounds: DeliveryBounds) -> Finding:

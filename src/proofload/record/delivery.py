@@ -109,6 +109,8 @@ class Delivery:
     user_errors: tuple[UserError, ...] = ()
     checks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """By name: how often the check held, and how often not."""
+    ran_out: int = 0
+    """Connections that were not made because this machine had no descriptor, port or address left."""
 
     def workload(self, name: str) -> WorkloadDelivery | None:
         """Return what became of the workload `name`, None where there was none."""

@@ -229,7 +229,7 @@ def test_a_source_address_that_is_not_ours_fails_to_connect() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         endpoint = Endpoint.of(f"http://127.0.0.1:{server.getsockname()[1]}")
         row = _one_request(endpoint, source="192.0.2.7")
-    assert (row.ending, row.fault) == (Ending.NOT_SENT, Fault.CONNECT_FAILED)
+    assert (row.ending, row.fault) == (Ending.NOT_SENT, Fault.NO_LOCAL_ADDRESS)
 
 
 def test_plain_http_behind_an_https_address_is_a_tls_failure() -> None:

@@ -83,3 +83,30 @@ def test_a_generator_that_was_the_limit_died_or_was_stopped_is_named() -> None:
         found = judge_generators([one])
         assert [finding.outcome for finding in found] == [Outcome.INCONCLUSIVE]
         assert told in found[0].says
+
+
+CROSSED = replace(SENT, ending=Ending.UNKNOWN, fault=Fault.REUSED_CONNECTION_CLOSED, status=0)
+NO_DESCRIPTOR = replace(REFUSED, fault=Fault.NO_DESCRIPTOR)
+
+
+@pytest.mark.parametrize(
+    ("lost", "expected"),
+    [
+        pytest.param([], None, id="nothing"),
+        pytest.param([CROSSED], "PASS", id="a few crossed a close"),
+        pytest.param([CROSSED] * 20, "INCONCLUSIVE", id="many crossed a close"),
+        pytest.param([NO_DESCRIPTOR], "INCONCLUSIVE", id="this machine ran out"),
+    ],
+)
+def test_what_is_lost_on_our_side_is_told_and_never_the_targets(lost: list[Exchange], expected: str | None) -> None:
+    found = outcomes(History.of([SENT] * 200 + lost))
+    assert found.get("delivery.own_connections") == expected
+
+
+def test_what_is_lost_on_our_side_is_said_in_one_sentence() -> None:
+    found = judge_delivery(History.of([SENT] * 10 + [CROSSED] * 2 + [NO_DESCRIPTOR] * 3))
+    (says,) = [one.says for one in found if one.rule == "delivery.own_connections"]
+    assert says == (
+        "of 15 requests 3 could not connect, for this machine ran out of file descriptors or ports, and 2 met a"
+        " kept-alive connection that the target was just closing, and can't be repeated"
+    )

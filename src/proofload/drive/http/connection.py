@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _IP_BIND_ADDRESS_NO_PORT = 24  # Linux: choose the port at connect, so that one source can hold many connections
 _LONGEST_WAIT_S = 3_600.0
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+_NO_LOCAL_ADDRESS = (errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.EAGAIN)
 _RACE_NS = 250_000_000
 """A connection that breaks this soon after a request was on its way before the request; later, the peer had it."""
 _REPEATABLE = (b"GET ", b"HEAD ", b"OPTIONS ", b"PUT ", b"DELETE ", b"TRACE ")
@@ -100,8 +103,8 @@ class Connection(asyncio.Protocol):
             fault = Fault.CONNECT_REFUSED
         except ssl.SSLError:
             fault = Fault.TLS_FAILED
-        except OSError:
-            fault = Fault.TLS_FAILED if self.source and self.wire.ssl_context is not None else Fault.CONNECT_FAILED
+        except OSError as error:
+            fault = self._why_not(error)
         self.task = None
         if fault is not Fault.NONE:
             self.drop(fault)
@@ -112,6 +115,17 @@ class Connection(asyncio.Protocol):
             SENT.pack_into(self.chunk, self.at + SENT_AT, self.sent_ns, self.user.number, self.number)
             self.write_source()
             self.push(payload)
+
+    def _why_not(self, error: OSError) -> Fault:
+        """Return what a failed connection is due to: this machine, the target, or its TLS."""
+        if error.errno in _NO_DESCRIPTOR:
+            return Fault.NO_DESCRIPTOR
+        # At a Unix socket EAGAIN says that the server's backlog is full.
+        if error.errno in _NO_LOCAL_ADDRESS and not (
+            error.errno == errno.EAGAIN and self.wire.address[0] == socket.AF_UNIX
+        ):
+            return Fault.NO_LOCAL_ADDRESS
+        return Fault.TLS_FAILED if self.source and self.wire.ssl_context is not None else Fault.CONNECT_FAILED
 
     def write_source(self) -> None:
         """Write the source address into the row: with none chosen, it is known only now."""
