@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
@@ -26,15 +27,17 @@ from proofload.cases.resilience.load_ramp import (
     marks_of,
     step_of,
 )
-from proofload.core.units import NS_PER_SECOND
+from proofload.core.units import NS_PER_SECOND, format_duration
 from proofload.judge.delivery import DeliveryBounds, judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.overload import Phases, find_capacity, judge_overload
 from proofload.judge.overload.judge import CRASH, KINDS, MASKED, QUEUE
 from proofload.judge.overload.judge import HEALTH as STARVED
+from proofload.judge.overload.shares import no_baseline
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import OverloadPolicy
 from proofload.plan.target import Target
+from proofload.record.history import History
 
 _TIMES = 2.0
 _BEYOND_FAILING = 1.65
@@ -45,6 +48,7 @@ _CERTAIN = frozenset({CRASH, KINDS, MASKED})
 _BY_SECONDS = frozenset({STARVED, QUEUE})
 """What takes seconds to break: where we were late by less, it was not we."""
 _MOST_CPU = 0.9
+_MOST_LOOP_LAG_NS = NS_PER_SECOND // 10
 _BOUNDS = DeliveryBounds(send_lag_p99_ns=NS_PER_SECOND // 4)
 """What is judged here are rates over seconds and answers from when they were sent: a late start spoils little."""
 _ACCUSING = DeliveryBounds(send_lag_p99_ns=NS_PER_SECOND // 10)
@@ -91,6 +95,11 @@ async def overload(run: CaseContext, found: tuple[OverloadPolicy, tuple[str, ...
     policy, _ = found
     load = Load(run, policy)
     await load.hold(BASELINE, policy.starts_at, STEP_NS, load.health(f"{HEALTH} at ease", STEP_NS))
+    if why := no_baseline(run.history(), *_at_ease(run.history(), run.step), marks_of(policy)):
+        # An overload would show nothing, and would only make it worse.
+        run.doing(why)
+        run.note("held", load.held)
+        return
     rate = policy.starts_at
     for attempt in range(_TRIES):
         rate = await load.climb(rate)
@@ -119,6 +128,11 @@ async def _exceed(load: Load, rate: int, attempt: int) -> bool:
     return step_of(policy, run.history(), run.step(name), BEYOND_NS).carried is True
 
 
+def _at_ease(history: History, step: Callable[[str], str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the requests and the health checks from before any overload."""
+    return history.of_workloads(step(BASELINE)), history.of_workloads(step(f"{HEALTH} at ease"))
+
+
 def _goodput(load: Load, held: Mapping[str, Any]) -> float:
     run = load.run
     return step_of(load.policy, run.history(), run.step(held["name"]), held["for_ns"]).goodput.mean
@@ -145,17 +159,20 @@ def judge_overloaded(evidence: Evidence, found: tuple[OverloadPolicy, tuple[str,
     held = {str(one["name"]): int(one["for_ns"]) for one in evidence.facts.get("held", ())}
     name = _numbered(BEYOND, attempt)
     rows = rows_of(evidence, name)
+    baseline, at_ease = _at_ease(history, lambda step: f"{evidence.case}/{step}")
+    if why := no_baseline(history, baseline, at_ease, marks_of(policy)):
+        return [Finding("res.capacity_found", Outcome.INCONCLUSIVE, why, len(baseline)), *delivered]
     if not len(rows):
         why = capacity.why_not or "the load beyond it was never offered"
         return [Finding("res.capacity_found", Outcome.INCONCLUSIVE, f"the capacity was not found: {why}"), *delivered]
     begun_ns = int(history.numbers("intended_ns")[rows].min())
     phases = Phases(
-        baseline=rows_of(evidence, BASELINE),
+        baseline=baseline,
         beyond=rows,
         health=rows_of(evidence, _numbered(HEALTH, attempt)),
         after=rows_of(evidence, _numbered(AFTER, attempt)),
         ended_ns=begun_ns + held[name],
-        health_at_ease=rows_of(evidence, f"{HEALTH} at ease"),
+        health_at_ease=at_ease,
     )
     beyond = step_of(policy, history, f"{evidence.case}/{name}", held[name])
     findings = judge_overload(policy, history, capacity, beyond, phases, error_marks=marks_of(policy))
@@ -176,6 +193,12 @@ def _rested(findings: Sequence[Finding], evidence: Evidence, delivered: Sequence
 
 
 def _own_limit(evidence: Evidence) -> list[Finding]:
+    lag_ns = max((one.loop_lag.p99_ns for one in evidence.deliveries), default=0)
+    if lag_ns > _MOST_LOOP_LAG_NS:
+        says = (
+            f"this machine was itself busy: the generator came to one timer in a hundred {format_duration(lag_ns)} late"
+        )
+        return [Finding("delivery.bottleneck", Outcome.INCONCLUSIVE, says)]
     busy = max((one.cpu_share - one.spin_share for one in _generators(evidence)), default=0.0)
     if busy <= _MOST_CPU:
         return []

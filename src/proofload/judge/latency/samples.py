@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from proofload.record.exchange import Ending
+from proofload.record.exchange import NOT_THE_TARGETS, Ending
 from proofload.record.history import History
 
 _LEAST_FAILED_STATUS = 400
@@ -69,7 +69,8 @@ def _samples(history: History, name: str, rows: NDArray[np.int64]) -> Samples:
     endings = history.numbers("ending")[rows]
     answered = endings == Ending.ANSWERED
     served = answered & (history.numbers("status")[rows] < _LEAST_FAILED_STATUS)
-    kept = served | (endings == Ending.UNKNOWN)
+    ours = np.isin(history.numbers("fault")[rows], [int(one) for one in NOT_THE_TARGETS])
+    kept = served | ((endings == Ending.UNKNOWN) & ~ours)
     failed = int(((answered & ~served) | (endings == Ending.NOT_SENT)).sum())
     due = history.numbers("intended_ns")[rows]
     if len(due) > 1 and bool((due[1:] < due[:-1]).any()):

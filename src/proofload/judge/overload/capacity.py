@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from proofload.core.units import NS_PER_SECOND
 from proofload.judge.models.attempts import Flags, Ints
-from proofload.record.exchange import Ending
+from proofload.record.exchange import NOT_THE_TARGETS, Ending
 from proofload.record.history import History
 
 _Z99 = 2.576
@@ -97,6 +97,9 @@ def steps_of(
 ) -> list[Step]:
     """Return the steps between `edges_ns`: offered by when requests were due, goodput by when good answers came."""
     chosen = np.asarray(rows, dtype=np.int64)
+    # What was lost on our own side of a connection was never offered.
+    ours = np.isin(history.numbers("fault")[chosen], [int(one) for one in NOT_THE_TARGETS])
+    chosen = chosen[~ours]
     due = np.sort(history.numbers("intended_ns")[chosen].astype(np.int64))
     came = np.sort(history.numbers("done_ns")[chosen[good(history, chosen, error_marks)]].astype(np.int64))
     found = []

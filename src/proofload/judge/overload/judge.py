@@ -8,12 +8,13 @@ from itertools import pairwise
 import numpy as np
 
 from proofload.core.units import NS_PER_SECOND, format_duration
-from proofload.judge.models.attempts import Ints
+from proofload.judge.models.attempts import Flags, Ints
 from proofload.judge.overload.capacity import Capacity, Step, good, marked
+from proofload.judge.overload.shares import at_least, at_most, no_baseline, targets_own, unwell
 from proofload.judge.rate_limit.counterexample import steps
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import OverloadPolicy
-from proofload.record.exchange import Ending, Fault
+from proofload.record.exchange import NEVER_NS, Ending, Fault
 from proofload.record.history import History
 
 CAPACITY, GOODPUT, CLIFF = "res.capacity_found", "res.goodput_collapse", "res.cliff"
@@ -23,6 +24,10 @@ MASKED, LEAK = "res.errors_as_200", "res.connection_leak"
 
 _GONE = (Fault.CONNECT_REFUSED, Fault.RESET, Fault.CLOSED)
 _LEAST = 20
+_MOST_UNWELL = 0.05
+_TIMES_SLOWER = 5
+"""Than nearly all checks at ease: below that, slowness of a check is the machine's."""
+_MOST_LAG_NS = NS_PER_SECOND // 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,8 @@ def judge_overload(
 
     `quick_ns` bounds the median of failures; `error_marks` are what the body of an answer holds that is an error.
     """
+    if why := no_baseline(history, phases.baseline, phases.health_at_ease, error_marks):
+        return [Finding(CAPACITY, Outcome.INCONCLUSIVE, why, len(phases.baseline))]
     if capacity.why_not:
         return [Finding(CAPACITY, Outcome.INCONCLUSIVE, f"the capacity was not found: {capacity.why_not}")]
     says = f"the target carries {capacity.low:.0f} to {capacity.high:.0f} requests a second"
@@ -122,20 +129,39 @@ def _kinds(policy: OverloadPolicy, history: History, rows: Ints) -> Finding:
 
 
 def _quick(history: History, rows: Ints, quick_ns: int) -> Finding:
-    status = history.numbers("status")[rows]
-    failed = rows[(history.numbers("ending")[rows] == Ending.ANSWERED) & (status >= 400)]
-    took = np.sort((history.numbers("done_ns") - history.numbers("sent_ns"))[failed])
-    if len(took) < _LEAST:
-        return held(QUICK, "failures were quick", examined=len(took), needed=_LEAST)
+    """Return whether failures were quick; one without an answer took longer than it was waited for."""
+    failed, waited, unanswered = _failures(history, rows)
+    if len(failed) < _LEAST:
+        return held(QUICK, "failures were quick", examined=len(failed), needed=_LEAST)
+    took = np.sort(waited)
     median = int(took[len(took) // 2])
     told = f"half of {len(took)} failures took more than {format_duration(median)}"
+    open_ended = int(np.count_nonzero(unanswered))
+    if open_ended:
+        told += f", {open_ended} of them without an answer"
+    if median <= quick_ns < int(np.sort(np.where(unanswered, quick_ns + 1, waited))[len(took) // 2]):
+        says = f"too close to call: {told}, so how long those would have taken is not known"
+        return Finding(QUICK, Outcome.INCONCLUSIVE, says, len(took) - open_ended, len(took))
     if median > quick_ns:
-        row = int(failed[np.argmax((history.numbers("done_ns") - history.numbers("sent_ns"))[failed])])
+        row = int(failed[np.argmax(waited)])
         says = f"failures are slow: {told}, {format_duration(quick_ns)} is expected at the most"
         shown = steps(history, [row], ("the slowest failure",))
         look = "where requests wait before they are refused: the queue must be bounded, and refuse at its door"
         return Finding(QUICK, Outcome.FAIL, says, len(took), _LEAST, (row,), shown, look, {"median_ns": median})
     return held(QUICK, f"failures were quick: {told}", examined=len(took), needed=_LEAST, median_ns=median)
+
+
+def _failures(history: History, rows: Ints) -> tuple[Ints, Ints, Flags]:
+    """Return the requests that failed, how long each took or was at least waited for, and which had no answer."""
+    rows = targets_own(history, rows)
+    ending, done = history.numbers("ending")[rows], history.numbers("done_ns")[rows]
+    sent, due = history.numbers("sent_ns")[rows], history.numbers("intended_ns")[rows]
+    answered = (ending == Ending.ANSWERED) & (history.numbers("status")[rows] >= 400)
+    no_way_in = (ending == Ending.NOT_SENT) & (history.numbers("fault")[rows] == Fault.CONNECT_TIMEOUT)
+    unanswered = ((ending == Ending.UNKNOWN) | no_way_in) & (done != NEVER_NS)
+    waited = done - np.where(sent == NEVER_NS, due, sent)
+    failed = answered | unanswered
+    return rows[failed], waited[failed], unanswered[failed]
 
 
 def _queue(history: History, phases: Phases) -> Finding:
@@ -163,28 +189,42 @@ def _queue(history: History, phases: Phases) -> Finding:
     return held(QUEUE, f"waits stay bounded: median {told}", examined=len(rows), needed=3 * _LEAST, **figures)
 
 
-def _unwell(history: History, rows: Ints) -> Ints:
-    """Return the health checks that reached the target and were not answered well within a second."""
-    took = history.numbers("done_ns")[rows] - history.numbers("sent_ns")[rows]
-    well = good(history, rows) & (took <= NS_PER_SECOND)
-    bad: Ints = rows[~well & (history.numbers("ending")[rows] != Ending.NOT_SENT)]
-    return bad
-
-
 def _health(history: History, phases: Phases) -> Finding:
-    """Return whether the health operation stayed answerable: nearly always, within a second."""
-    rows, bad = phases.health, _unwell(history, phases.health)
-    at_ease = phases.health_at_ease
-    if at_ease is not None and len(_unwell(history, at_ease)) > 0.05 * len(at_ease):
-        says = "health checks failed or were slow before there was any load, so the overload can't be blamed"
-        return Finding(HEALTH, Outcome.INCONCLUSIVE, says, len(rows), 5)
-    if len(bad) > max(1, 0.05 * len(rows)):
-        row = int(bad[0])
-        says = f"health was starved: {len(bad)} of {len(rows)} health checks failed or took more than a second"
-        look = "whether health answers pass through the same pool and queue as the load"
-        shown = steps(history, [row], ("a health check under overload",))
-        return Finding(HEALTH, Outcome.FAIL, says, len(rows), 5, (row,), shown, look, {"times": len(bad)})
-    return held(HEALTH, "health stayed answerable under overload", examined=len(rows) - len(bad), needed=5)
+    """Return whether the health operation stayed answerable: nearly always, within a second.
+
+    Accused is only what is certainly worse than at ease, while we ourselves were quick.
+    """
+    at_ease = phases.health_at_ease if phases.health_at_ease is not None else phases.health[:0]
+    took = (history.numbers("done_ns") - history.numbers("sent_ns"))[at_ease[good(history, at_ease)]]
+    slow_ns = max(NS_PER_SECOND, _TIMES_SLOWER * int(np.quantile(took, 0.95)) if len(took) else 0)
+    rows, bad = targets_own(history, phases.health), unwell(history, phases.health, slow_ns)
+    figures = {"times": len(bad)}
+    if len(bad) <= max(1, _MOST_UNWELL * len(rows)):
+        says = "health stayed answerable under overload"
+        return held(HEALTH, says, examined=len(rows) - len(bad), needed=5, **figures)
+    told = f"{len(bad)} of {len(rows)} health checks failed or took more than {format_duration(slow_ns)}"
+    usual = at_most(len(unwell(history, at_ease, slow_ns)), len(at_ease)) if len(at_ease) else 0.0
+    if at_least(len(bad), len(rows)) <= max(_MOST_UNWELL, usual):
+        says = f"too few health checks to tell starvation from noise: {told}"
+        return Finding(HEALTH, Outcome.INCONCLUSIVE, says, len(rows), figures=figures)
+    lag_ns = _our_lag_ns(history, np.concatenate([phases.beyond, phases.health]))
+    if lag_ns > _MOST_LAG_NS:
+        says = f"{told}, but this machine itself was {format_duration(lag_ns)} late in the same seconds"
+        return Finding(HEALTH, Outcome.INCONCLUSIVE, says, len(rows), figures=figures)
+    row = int(bad[0])
+    look = "whether health answers pass through the same pool and queue as the load"
+    shown = steps(history, [row], ("a health check under overload",))
+    return Finding(HEALTH, Outcome.FAIL, f"health was starved: {told}", len(rows), 5, (row,), shown, look, figures)
+
+
+def _our_lag_ns(history: History, rows: Ints) -> int:
+    """Return how late we began what was due, 19 times of 20: by rows whose connection stood open, the rest waited."""
+    rows = np.sort(rows)
+    _, first = np.unique(history.numbers("connection")[rows], return_index=True)
+    again = np.delete(rows, first)
+    sent = history.numbers("sent_ns")[again]
+    late = (sent - history.numbers("intended_ns")[again])[sent != NEVER_NS]
+    return int(np.quantile(late, 0.95)) if len(late) else 0
 
 
 def _crash(history: History, phases: Phases) -> Finding:
@@ -198,6 +238,10 @@ def _crash(history: History, phases: Phases) -> Finding:
         look = "what kills a worker that has too much to do: memory, file descriptors, an exception, an assertion"
         shown = steps(history, [row], ("under overload",))
         return Finding(CRASH, Outcome.FAIL, says, len(phases.beyond), 1, (row,), shown, look, {"times": len(cut)})
+    crossed = int(np.count_nonzero(fault == Fault.REUSED_CONNECTION_CLOSED))
+    if crossed > max(5, 0.01 * len(phases.beyond)):
+        says = f"{crossed} of {len(phases.beyond)} requests met a connection that the target was just closing"
+        return Finding(CRASH, Outcome.INCONCLUSIVE, f"{says}: by design, or because something died", crossed)
     rows = phases.after
     fault = history.numbers("fault")[rows]
     gone = rows[np.isin(fault, [int(one) for one in _GONE])]
@@ -222,10 +266,10 @@ def _recovery(policy: OverloadPolicy, history: History, phases: Phases, marks: t
     usual = np.sort(took[easy[good(history, easy, marks)]])
     now = np.sort(took[late[good(history, late, marks)]])
     before, after = 1 - len(usual) / len(easy), 1 - len(now) / len(late)
-    noise = 2.576 * (max(after * (1 - after), 1e-4) / len(late)) ** 0.5
+    worse = at_least(len(late) - len(now), len(late)) > at_most(len(easy) - len(usual), len(easy)) + 0.01
     within = format_duration(policy.recovers_within)
     look = "state that outlives the load: retries, queues of dead requests, exhausted pools, a cache gone cold"
-    if after - noise > before + 0.01:
+    if worse:
         bad = late[~good(history, late, marks)]
         row = int(bad[0])
         says = f"not recovered {within} after the overload: {after:.0%} of requests fail, {before:.0%} before it"

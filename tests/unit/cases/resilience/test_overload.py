@@ -127,3 +127,24 @@ def test_late_starts_of_ours_weigh_against_an_accusation_first() -> None:
     frame = starved.history.frame.with_columns((pl.col("intended_ns") - lag).alias("intended_ns"))
     found = verdict(dataclasses.replace(starved, history=type(starved.history)(frame)))
     assert {one.rule for one in found.findings if one.outcome is Outcome.FAIL} == {"res.health_starved"}
+
+
+def test_a_loop_of_ours_that_stalled_accuses_nobody_of_slowness() -> None:
+    slow = evidence(Server(**DEFECTS["res.no_recovery"]))
+    (delivery,) = slow.deliveries
+    stalled = dataclasses.replace(delivery, loop_lag=Lag(samples=500, p99_ns=SECOND // 4))
+    found = verdict(dataclasses.replace(slow, deliveries=(stalled,)))
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert "this machine was itself busy" in " ".join(one.says for one in found.findings)
+    assert verdict(slow).outcome is Outcome.FAIL
+
+
+def test_nothing_is_judged_without_a_healthy_baseline() -> None:
+    found = evidence()
+    rows = found.history.of_workloads(f"{CASE}/baseline")[:49]
+    status = found.history.frame["status"].to_numpy().copy()
+    status[rows] = 500
+    found.history.frame = found.history.frame.with_columns(pl.Series("status", status))
+    said = verdict(found)
+    assert said.outcome is Outcome.INCONCLUSIVE
+    assert "no healthy baseline: 49 of " in " ".join(one.says for one in said.findings)
