@@ -230,7 +230,11 @@ def _status(judged: list[JudgedThreshold], delivery: Any) -> int:
         # Whatever was measured, it was this machine's end that was measured.
         typer.echo(f"not delivered as asked: {delivery.reasons[0]}", err=True)
         return _NOT_DELIVERED
-    if any(one.failed for one in judged):
+    if ours := [one for one in delivery.user_errors if one.is_ours]:
+        typer.echo(f"not delivered as asked: {ours[0].place}: {ours[0].text}", err=True)
+        return _NOT_DELIVERED
+    failed = [one for one in judged if one.failed]
+    if failed and not (delivery.stalled and all(one.threshold.is_latency for one in failed)):
         return _THRESHOLD_FAILED
     asked, achieved = one.asked_per_second, one.achieved_per_second
     short = asked is not None and one.planned > 1 and one.sent < _LEAST_DELIVERED * one.planned

@@ -56,6 +56,11 @@ class Threshold:
                 expected = str(error)
         raise PlanError([Problem("--fail-if", repr(text), expected, "see docs/workloads.md")])
 
+    @property
+    def is_latency(self) -> bool:
+        """Whether it bounds how long answers take."""
+        return self.metric == "max" or bool(_PERCENTILE.fullmatch(self.metric))
+
     def judge(self, progress: Progress) -> JudgedThreshold:
         """Return whether the condition is met, and by what."""
         measured, samples = _measure(self.metric, progress)

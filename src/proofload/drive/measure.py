@@ -21,6 +21,8 @@ _FULL_CPU = 0.95
 _MOST_LATE = 0.01
 _FEW_LATE = 10
 _LEAST_WALL_NS = NS_PER_SECOND // 2
+_MOST_LOOP_LAG_NS = NS_PER_SECOND // 4
+"""A loop that is later than this, one time in a hundred, was blocked: by a script, or by a machine without a CPU."""
 
 
 class LoopLag:
@@ -176,8 +178,13 @@ class DeliveryParts:
             generators=self.generators,
             user_errors=tuple(UserError(name, place, text, many) for (name, place, text), many in self.errors.items()),
             checks=dict(self.checks),
+            stalled=_is_stalled(stats),
             ran_out=sum(int(stats.faults[one]) for one in OUR_LIMITS),
         )
+
+
+def _is_stalled(stats: Stats) -> bool:
+    return stats.loop_lag.lag().p99_ns > _MOST_LOOP_LAG_NS
 
 
 def _limits(stats: Stats, generators: tuple[GeneratorDelivery, ...], wall_ns: int) -> tuple[str, ...]:
@@ -192,6 +199,12 @@ def _limits(stats: Stats, generators: tuple[GeneratorDelivery, ...], wall_ns: in
         reasons.append(
             f"{count} connections were not made: this machine had no local port or address for them;"
             " use fewer users, more addresses (--source), or connections that are kept"
+        )
+    if _is_stalled(stats):
+        blocked = format_duration(stats.loop_lag.lag().p99_ns)
+        reasons.append(
+            f"the generator was blocked for {blocked} at a time, by a script or for want of CPU:"
+            " latencies are its own, not the target's"
         )
     lag = stats.send_lag.lag()
     if stats.late > max(lag.samples * _MOST_LATE, _FEW_LATE):

@@ -76,6 +76,11 @@ class UserError:
     text: str
     count: int
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether the script asked for what our stand-in for another tool lacks."""
+        return self.text.startswith("NotSupportedError: ")
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -107,6 +112,8 @@ class Delivery:
     workloads: tuple[WorkloadDelivery, ...] = ()
     generators: tuple[GeneratorDelivery, ...] = ()
     user_errors: tuple[UserError, ...] = ()
+    stalled: bool = False
+    """The generator's own loop was held up so long and so often that latencies tell nothing of the target."""
     checks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """By name: how often the check held, and how often not."""
     ran_out: int = 0

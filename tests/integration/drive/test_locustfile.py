@@ -140,3 +140,63 @@ def test_a_user_whose_start_failed_never_goes_on_to_its_tasks(tmp_path: Path, sh
     ran = proofload("load", "--locustfile", "locustfile.py", address, "--users", "1", "-n", "3", cwd=tmp_path)
     assert seen == {"GET /start": 3}
     assert "ResponseError" in ran.out
+
+
+def run_task(tmp_path: Path, url: str, task: str, *options: str) -> tuple[int, str]:
+    """Run a file of one task, for each of five users; return the exit status and what was said."""
+    (tmp_path / "locustfile.py").write_text(
+        "import time\nfrom time import sleep\nfrom locust import HttpUser, task\n"
+        f"class Visitor(HttpUser):\n    host = {url!r}\n    @task\n    def visit(self):\n{task}"
+    )
+    ran = proofload("load", "--locustfile", "locustfile.py", "--users", "5", "-n", "10", *options, cwd=tmp_path)
+    return ran.status, ran.out + ran.err
+
+
+def test_what_a_response_offers_can_be_used_in_a_with_block(tmp_path: Path, shop: tuple[str, Counter[str]]) -> None:
+    task = """        with self.client.get("/items/1", catch_response=True) as r:
+            told = (r.reason, r.url.endswith("/items/1"), r.request.method, r.cookies, list(r.iter_lines()), r.encoding)
+            if told == ("Unauthorized", True, "GET", {"sid": "s1"}, [b"{}"], "utf-8") and r.elapsed.total_seconds() > 0:
+                r.success()
+            else:
+                r.failure(repr(told))
+"""
+    status, said = run_task(tmp_path, shop[0], task, "--fail-if", "checks < 100%")
+    assert status == 0, said
+
+
+def test_an_attribute_that_is_missing_is_our_fault_and_named_with_its_line(
+    tmp_path: Path, shop: tuple[str, Counter[str]]
+) -> None:
+    task = """        with self.client.get("/items/1", catch_response=True) as r:
+            if r.apparent_encoding:
+                r.success()
+"""
+    status, said = run_task(tmp_path, shop[0], task, "--fail-if", "checks < 100%")
+    assert status == 11, said
+    assert "locustfile.py:9 in visit: NotSupportedError: the attribute apparent_encoding of a response" in said
+    assert "checks     " not in said
+
+
+@pytest.mark.parametrize("call", ["time.sleep(0.5)", "sleep(0.5)"])
+def test_a_task_that_sleeps_gives_way_to_the_others(tmp_path: Path, shop: tuple[str, Counter[str]], call: str) -> None:
+    task = f"""        {call}
+        self.client.get("/items/1")
+"""
+    status, said = run_task(tmp_path, shop[0], task, "--history", "rows.parquet")
+    assert status == 0, said
+    due = pl.read_parquet(tmp_path / "rows.parquet")["sent_ns"]
+    # Ten sleeps of half a second one after the other would span 4.5 seconds; five users take two each.
+    assert (due.max() - due.min()) < 2_500_000_000
+
+
+def test_a_task_that_blocks_makes_latency_uncertain_and_never_the_targets(
+    tmp_path: Path, shop: tuple[str, Counter[str]]
+) -> None:
+    task = """        self.client.get("/items/1")
+        end = time.monotonic() + 0.4
+        while time.monotonic() < end:
+            pass
+"""
+    status, said = run_task(tmp_path, shop[0], task, "--fail-if", "max > 1ms")
+    assert status == 11, said
+    assert "the generator was blocked for" in " ".join(said.split())

@@ -31,7 +31,7 @@ _TIMER_TICK_NS = 1_500_000
 _MOST_ERRORS = 200
 _IDLE_NS = 50_000_000
 """A connection that was idle for longer is looked at before it is used: its end may wait in the kernel, unread."""
-_OWN_FILES = str(Path(__file__).parent)
+_OWN_FILES = str(Path(__file__).parents[1])
 
 
 class Wire:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json as jsons
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from datetime import timedelta
 from http.cookies import CookieError, SimpleCookie
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -16,16 +18,30 @@ _TAKEN = frozenset(
     {"params", "data", "json", "headers", "name", "catch_response", "auth", "timeout", "allow_redirects"}
 )
 _FIRST_ERROR = 400
+_REMEDY = "see docs/howto/locust.md"
 
 
 class ResponseError(Exception):
     """What `raise_for_status` raises: the answer was no success."""
 
 
+class NotSupportedError(AttributeError):
+    """The file uses what our stand-in for Locust lacks: the tool's fault, never the target's."""
+
+
 class Response:
     """An answer in the shape that Locust files expect. With `catch_response` it is judged in a `with` block."""
 
-    def __init__(self, answer: Answer, name: str, note: Callable[[str, bool], object] | None) -> None:
+    def __init__(
+        self, answer: Answer, name: str, note: Callable[[str, bool], object] | None, request: SimpleNamespace
+    ) -> None:
+        self.request = request
+        self.url = request.url
+        self.elapsed = timedelta(microseconds=max(0, answer.done_ns - answer.sent_ns) // 1_000)
+        self.reason = _reason(answer)
+        self.cookies = _cookies(answer)
+        self.encoding = "utf-8"
+        self.history: list[Response] = []
         self.status_code = answer.status
         self.headers = answer.headers
         self.content = answer.body
@@ -34,6 +50,21 @@ class Response:
         self._name = name
         self._note = note
         self._told: bool | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Raise NotSupportedError for what answers of Locust have and ours don't."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise NotSupportedError(f"the attribute {name} of a response, which proofload does not offer; {_REMEDY}")
+
+    def iter_lines(self, *, decode_unicode: bool = False) -> Iterator[Any]:
+        """Yield the lines of the body, as bytes or as text."""
+        yield from (self.text if decode_unicode else self.content).splitlines()
+
+    def iter_content(self, chunk_size: int = 1) -> Iterator[bytes]:
+        """Yield the body in pieces."""
+        for at in range(0, len(self.content), chunk_size):
+            yield self.content[at : at + chunk_size]
 
     def json(self) -> Any:
         """Return the body read as JSON. Raises ValueError where it is none."""
@@ -61,6 +92,8 @@ class Response:
     def __exit__(self, kind: object, *_: object) -> None:
         """Record as a check whether the answer was what the file wanted."""
         assert self._note is not None
+        if isinstance(kind, type) and issubclass(kind, NotSupportedError):
+            return
         held = self.ok if self._told is None else self._told
         self._note(self._name, held and kind is None)
 
@@ -125,7 +158,10 @@ class LocustClient:
         self._keep_cookies(answer)
         if options.get("allow_redirects", True):
             answer = self._wait_for(self._user.follow(answer))
-        return Response(answer, name, self._user.check if options.get("catch_response") else None)
+        request = SimpleNamespace(
+            method=method, url=self._user.wire.origin + path, headers=told["headers"], body=told.get("data")
+        )
+        return Response(answer, name, self._user.check if options.get("catch_response") else None, request)
 
     def _path(self, url: str, params: Any) -> str:
         parts = urlsplit(url)
@@ -146,8 +182,18 @@ class LocustClient:
         return headers
 
     def _keep_cookies(self, answer: Answer) -> None:
-        try:
-            found = SimpleCookie(answer.headers.get("set-cookie", ""))
-        except CookieError:
-            return
-        self.cookies |= {name: one.coded_value for name, one in found.items()}
+        self.cookies |= _cookies(answer)
+
+
+def _cookies(answer: Answer) -> dict[str, str]:
+    try:
+        found = SimpleCookie(answer.headers.get("set-cookie", ""))
+    except CookieError:
+        return {}
+    return {name: one.coded_value for name, one in found.items()}
+
+
+def _reason(answer: Answer) -> str:
+    """Return the words of the status line."""
+    line = answer.head.raw.partition(b"\r\n")[0] if answer.head else b""
+    return line.partition(b" ")[2].partition(b" ")[2].decode("latin-1")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import runpy
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +21,7 @@ from proofload.drive.locust.names import PROVIDED, HttpUser, modules
 _USER = "locust user"
 _LOADED: dict[Path, tuple[type[HttpUser], ...]] = {}
 _REMEDY = "see docs/howto/locust.md"
+_PAUSE = "_proofload_pause"
 _REFUSED = ("on_stop", "wait_function", "task_set")
 
 
@@ -58,12 +61,12 @@ class LocustScript:
             one = classes[user.index % len(classes)]()
             one.random = stream(user.runner.engine.seed, "locust", user.number)
             one.client = LocustClient(user, urlsplit(one.host or "").path, _wait_for)
-            await _in_greenlet(one.on_start)
+            await _in_greenlet(one.on_start, user.pause)
             # A user whose start failed starts again; its tasks rest on what it did.
             user.state[_USER] = one
         tasks = one.weighted()
         (chosen,) = one.random.choices([each for each, _ in tasks], [weight for _, weight in tasks])
-        await _in_greenlet(lambda: chosen(one))
+        await _in_greenlet(lambda: chosen(one), user.pause)
         wait = one.wait_time
         seconds = wait() if callable(wait) else wait
         if seconds:
@@ -85,9 +88,29 @@ def _wait_for(awaited: Awaitable[Any]) -> Any:
     return _greenlet().getcurrent().parent.switch(awaited)
 
 
-async def _in_greenlet(function: Callable[[], Any]) -> None:
+def _sleep(seconds: float) -> None:
+    """Sleep as `time.sleep` does, but let the other users go on meanwhile."""
+    pause = getattr(_greenlet().getcurrent(), _PAUSE, None)
+    if pause is None:
+        # Not in a task: while the file is loaded, or in a module that it imports.
+        time.sleep(seconds)
+    elif seconds < 0:
+        raise ValueError("sleep length must be non-negative")
+    else:
+        _wait_for(pause(seconds))
+
+
+def _cooperative_time() -> ModuleType:
+    """Return the module `time` whose `sleep` gives way."""
+    made = ModuleType("time", time.__doc__)
+    made.__dict__.update({**vars(time), "sleep": _sleep})
+    return made
+
+
+async def _in_greenlet(function: Callable[[], Any], pause: Callable[[float], Awaitable[None]]) -> None:
     """Run a function that seems to block, and await in its place what it waits for."""
     child = _greenlet().greenlet(function)
+    setattr(child, _PAUSE, pause)
     asked = child.switch()
     while not child.dead:
         try:
@@ -106,7 +129,7 @@ def _load(path: Path) -> tuple[type[HttpUser], ...]:
         raise PlanError([Problem(str(path), str(error), "a Locust file", _REMEDY)]) from error
     if problems := [*_unsupported(tree, path)]:
         raise PlanError(problems)
-    stand_ins = modules()
+    stand_ins = {**modules(), "time": _cooperative_time()}
     before = {name: sys.modules.get(name) for name in stand_ins}
     sys.modules.update(stand_ins)
     try:
