@@ -13,6 +13,7 @@ from proofload.core.units import NS_PER_SECOND
 from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.latency import LatencyBounds, Samples, gather, judge_latency, judge_slow_few, samples_needed
+from proofload.judge.latency.delayed_ack import judge_delayed_ack
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import LatencyPolicy
 from proofload.plan.target import Target
@@ -89,6 +90,9 @@ def judge_percentiles(evidence: Evidence, _operations: list[str]) -> list[Findin
     services = {name: service for name in evidence.target.operations if (service := service_of(evidence.target, name))}
     findings = judge_latency(policy, evidence.history, services=services)
     findings.append(_slow_few(policy, evidence))
+    delayed = judge_delayed_ack(evidence.history)
+    # Too few requests for this are too few for the percentiles, which say so.
+    findings += [delayed] if delayed.outcome is not Outcome.INCONCLUSIVE else []
     for name in evidence.facts.get(_UNMEASURED, ()):
         says = f"{name}: not measured, for the operations before it took too long"
         findings.append(held("lat.percentiles", says, examined=0, needed=samples_needed(_P99)))
