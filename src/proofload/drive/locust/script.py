@@ -59,7 +59,7 @@ class LocustScript:
         if one is None:
             classes = self.users()
             one = classes[user.index % len(classes)]()
-            one.random = stream(user.runner.engine.seed, "locust", user.number)
+            one.random = stream(user.runner.host.seed, "locust", user.number)
             one.client = LocustClient(user, urlsplit(one.host or "").path, _wait_for)
             await _in_greenlet(one.on_start, user.pause)
             # A user whose start failed starts again; its tasks rest on what it did.
