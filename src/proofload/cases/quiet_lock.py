@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 
 class QuietLock:
-    """A lock with many senders or one who needs silence. Who waits for silence is not overtaken by senders.
+    """A lock with many senders or one who needs silence; senders nearer their end do not overtake who waits for it.
 
     Of several who wait for silence, the one that will take longest afterwards comes first: others fit into its waits.
     """
@@ -20,10 +20,15 @@ class QuietLock:
         self._changed = asyncio.Condition()
 
     @asynccontextmanager
-    async def sending(self) -> AsyncIterator[None]:
-        """Hold while sending; waits while somebody has or wants silence."""
+    async def sending(self, takes_ns: int = 0) -> AsyncIterator[None]:
+        """Hold while sending; waits while somebody has silence, or wants it who will take longer in all.
+
+        Whoever has the longest way to go waits for nobody: a run takes as long as its longest case.
+        """
         async with self._changed:
-            await self._changed.wait_for(lambda: not self._exclusive and not self._wanting)
+            await self._changed.wait_for(
+                lambda: not self._exclusive and all(takes_ns > wanting for wanting in self._wanting)
+            )
             self._senders += 1
         try:
             yield

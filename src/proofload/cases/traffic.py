@@ -40,7 +40,7 @@ class Traffic:
 
     def sending(self) -> AbstractAsyncContextManager[None]:
         """Hold a turn to send. Who is exclusive has one: asking again would wait for itself."""
-        return contextlib.nullcontext() if self._holds_turn else self._quiet_lock.sending()
+        return contextlib.nullcontext() if self._holds_turn else self._quiet_lock.sending(self._takes_ns)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:

@@ -93,7 +93,7 @@ class Conductor:
         self._skip_hopeless()
         self._collect_restored()
         for planned in self._schedule.start(self._shared.resource_locks.in_use):
-            run = CaseContext(planned.id, self._shared, planned.takes_ns)
+            run = CaseContext(planned.id, self._shared, self._schedule.remaining_ns(planned))
             self._tasks[asyncio.create_task(self._drive(planned, run))] = (planned, run)
         await self._shared.resource_locks.look_again()
 
@@ -135,7 +135,7 @@ class Conductor:
 
     async def _why_not_ready(self, planned: PlannedCase, run: CaseContext) -> str:
         """Wait until what the case calls is sound; what is sent for that is no evidence of the case."""
-        ready = CaseContext(f"{planned.id}{READYING}", self._shared)
+        ready = CaseContext(f"{planned.id}{READYING}", self._shared, self._schedule.remaining_ns(planned))
         # Whoever watches looks at the case, and not at what makes ready for it.
         ready.progress.as_case(planned.id, run.progress.phases)
         try:
@@ -183,7 +183,7 @@ class Conductor:
         """Bring back what the case broke, where those that wait need it; meanwhile it is left alone."""
         self._skip_hopeless()
         if broken and self._schedule.leaves_behind(planned):
-            run = CaseContext(f"{planned.id}{RESTORING}", self._shared)
+            run = CaseContext(f"{planned.id}{RESTORING}", self._shared, planned.takes_ns)
             self._schedule.restoring(planned)
             self._restoring[asyncio.create_task(self._bring_back(run, broken))] = (planned, run)
 

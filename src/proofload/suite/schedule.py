@@ -53,6 +53,11 @@ class Schedule:
     def _leads_on(self, case_id: str) -> bool:
         return case_id in self._running or self._ended.get(case_id) is Outcome.PASS
 
+    def remaining_ns(self, case: PlannedCase) -> int:
+        """Return how long the case takes together with the longest chain of cases that follow on it."""
+        following = [one for one in self._waiting if case.id in one.case.after]
+        return case.takes_ns + max(map(self.remaining_ns, following), default=0)
+
     def leaves_behind(self, case: PlannedCase) -> bool:
         """Return whether what the ended case disturbed must be restored: nobody follows on it, and others wait."""
         followed = any(case.id in one.case.after for one in self._waiting)

@@ -86,3 +86,28 @@ def test_of_two_who_want_silence_the_longer_comes_first() -> None:
         return told
 
     assert asyncio.run(scene()) == ["long", "short"]
+
+
+def test_who_has_the_longest_way_to_go_is_not_held_up_by_those_who_want_silence() -> None:
+    async def main() -> list[str]:
+        lock = QuietLock()
+        told: list[str] = []
+
+        async def sends(name: str, takes_ns: int) -> None:
+            async with lock.sending(takes_ns):
+                told.append(name)
+
+        async with lock.sending():
+            wants = asyncio.create_task(exclusive(lock, told))
+            await asyncio.sleep(0)
+            near, far = asyncio.create_task(sends("near", 1)), asyncio.create_task(sends("far", 9))
+            await far
+        await asyncio.gather(wants, near)
+        return told
+
+    assert asyncio.run(asyncio.wait_for(main(), 10)) == ["far", "exclusive", "near"]
+
+
+async def exclusive(lock: QuietLock, told: list[str]) -> None:
+    async with lock.exclusive(5):
+        told.append("exclusive")

@@ -90,11 +90,13 @@ async def enforcement(run: CaseContext, policy: RateLimitPolicy) -> None:
     Least evidence: more requests than the limit surely decided inside one window
     """
     apart = can_be_told_apart(run.target, policy)
-    alike = await find_alike(run, policy)
-    run.note(ALIKE, alike)
-    clients = await clients_of(run, policy, names_of_clients(policy))
-    run.note("sources", {name: client.source for name, client in clients.items()})
-    began_ns = await _spend_twice(run, policy, clients, alike)
+    # All at one stretch: where others measure meanwhile, each turn would have to be waited for.
+    async with run.exclusive():
+        alike = await find_alike(run, policy)
+        run.note(ALIKE, alike)
+        clients = await clients_of(run, policy, names_of_clients(policy))
+        run.note("sources", {name: client.source for name, client in clients.items()})
+        began_ns = await _spend_twice(run, policy, clients, alike)
     if policy.is_bucket:
         run.doing("keeping the bucket empty, to see at which rate it fills")
         await send(run, _steps(run, "sustained", sustained(policy), clients["spender"]))
@@ -119,32 +121,31 @@ def _steps(run: CaseContext, name: str, what: str | Script, client: Client, coun
 
 
 async def _spend_twice(run: CaseContext, policy: RateLimitPolicy, clients: dict[str, Client], alike: list[str]) -> int:
-    """Spend one allowance one by one and one all at once; return when that began. In silence: backend hits are ours."""
+    """Spend one allowance one by one and one all at once, exclusively; return when that began."""
     size = policy.allowance
     over = beyond(size)
     crowd_size = size + max(10, size // 2)
     apart = can_be_told_apart(run.target, policy)
     spender, crowd = clients["spender"], clients["crowd"]
-    async with run.exclusive():
-        if apart:
-            await run.readings.services("uncalibrated")
-            await send(run, _steps(run, "calibration", policy.probe, clients["calibration"], min(3, size)))
-        await run.readings.services("before")
-        run.doing(f"sending {size} + {over} requests from one client")
-        began_ns = run.clock.now_ns()
-        await send(
-            run,
-            _steps(run, "sequence", exhaust(policy, over), spender)
-            if policy.is_bucket
-            else _steps(run, "sequence", policy.probe, spender, size + over),
-        )
-        if not policy.is_bucket:
-            # At once: once the window is over, what is admitted shows nothing.
-            await _try_evasions(run, policy, spender, alike)
-        if apart:
-            run.doing(f"releasing {crowd_size} requests at once from another client")
-            await send(run, run.burst("burst", policy.probe, crowd_size, account=crowd.account, source=crowd.source))
-        await run.readings.services("after")
+    if apart:
+        await run.readings.services("uncalibrated")
+        await send(run, _steps(run, "calibration", policy.probe, clients["calibration"], min(3, size)))
+    await run.readings.services("before")
+    run.doing(f"sending {size} + {over} requests from one client")
+    began_ns = run.clock.now_ns()
+    await send(
+        run,
+        _steps(run, "sequence", exhaust(policy, over), spender)
+        if policy.is_bucket
+        else _steps(run, "sequence", policy.probe, spender, size + over),
+    )
+    if not policy.is_bucket:
+        # At once: once the window is over, what is admitted shows nothing.
+        await _try_evasions(run, policy, spender, alike)
+    if apart:
+        run.doing(f"releasing {crowd_size} requests at once from another client")
+        await send(run, run.burst("burst", policy.probe, crowd_size, account=crowd.account, source=crowd.source))
+    await run.readings.services("after")
     return began_ns
 
 
