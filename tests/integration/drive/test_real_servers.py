@@ -125,7 +125,8 @@ def test_haproxy_closing_rejecting_and_falling_silent(haproxy_port: int) -> None
     assert answers[4].ending is Ending.UNKNOWN
     assert answers[4].fault in (Fault.CLOSED, Fault.RESET)
     assert (answers[6].ending, answers[6].fault) == (Ending.UNKNOWN, Fault.TIMEOUT)
-    assert history.frame["connection"].to_list() == [0, 0, 0, 1, 1, 2, 2, 3]
+    # /reject is asked again over a connection of its own, since the kept-alive one might have closed as it was sent.
+    assert history.frame["connection"].to_list() == [0, 0, 0, 1, 2, 3, 3, 4]
 
 
 def test_many_users_over_tls_and_short_connections(nginx: Nginx, haproxy_port: int) -> None:
