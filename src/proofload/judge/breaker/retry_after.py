@@ -22,7 +22,8 @@ def judge_retry_after(stage: CircuitContext, calls: Calls, seen: Replay) -> list
     """Return `cb.retry_after_missing` and `cb.retry_after_untrue`, for the field that the policy promises.
 
     Untrue is a time at which the circuit is certainly still open, or one beyond twice its open time. Any
-    other is fine: what is left of the open time, or all of it. Where the run did not keep the field, nothing is told.
+    other is fine: what is left of the open time, or all of it. Where the run did not keep the field, and where it
+    is told as dates only, by a clock that is not ours, nothing is said of its truth.
     """
     name = stage.policy.retry_after
     if name is None:
@@ -50,15 +51,24 @@ def _missing(stage: CircuitContext, calls: Calls, name: str, rejected: Ints, usa
 
 
 def _truth(stage: CircuitContext, calls: Calls, seen: Replay, rejected: Ints, delta: Ints) -> Finding:
-    """Return whether the delays in seconds are true; dates would need the target's clock, and are taken as they are."""
+    """Return whether the delays in seconds are true; dates would need the target's clock, and are taken as they are.
+
+    An opening after calls that hung lies somewhere in seconds, and then no rejection is surely inside its open
+    time. One that told a time surely after the end of it is true all the same.
+    """
+    if np.all(delta == FAR_NS):
+        return Finding(UNTRUE, Outcome.SKIPPED, "told as dates, which are true or not by the target's clock")
     sent, done = calls.sent_ns[rejected], calls.done_ns[rejected]
     examined = 0
     for lo, hi in seen.openings:
-        inside = (sent > hi) & (done < lo + stage.shortest) & (delta != FAR_NS)
-        examined += int(np.count_nonzero(inside))
+        after = (sent > hi) & (delta != FAR_NS)
+        inside = after & (done < lo + stage.shortest)
         back = done + delta + _ROUNDING_NS
+        too_far = delta > 2 * stage.longest + _ROUNDING_NS
+        true = after & (done < hi + stage.longest) & (back >= hi + stage.longest) & ~too_far
+        examined += int(np.count_nonzero(inside | true))
         short = inside & (back < lo + stage.shortest)
-        long = inside & (delta > 2 * stage.longest + _ROUNDING_NS)
+        long = inside & too_far
         if not np.any(short | long):
             continue
         first = int(np.flatnonzero(short | long)[0])

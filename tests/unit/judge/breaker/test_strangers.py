@@ -391,6 +391,14 @@ def test_retry_after_while_open(headers, missing, untrue):
         assert outcome(found, "cb.retry_after_untrue") is untrue
 
 
+@pytest.mark.parametrize(("told", "untrue"), [("5", PASS), ("1", UNSURE), ("3600", UNSURE)])
+def test_retry_after_of_a_circuit_that_opened_somewhere_in_seconds(told, untrue):
+    hung = [(0, b"{}", 5 * SECOND, SECOND + number * MS) for number in range(5)]
+    after = [(503, OPEN, MS, 6 * SECOND + (10 + number) * MS) for number in range(6)]
+    found = judged(history(*hung, *after, headers={"retry-after": told}))
+    assert outcome(found, "cb.retry_after_untrue") is untrue
+
+
 def test_retry_after_that_is_absent_is_told_only_where_headers_were_kept():
     told = opened(None)
     assert outcome(judged(told), "cb.retry_after_missing") is UNSURE  # skipped
