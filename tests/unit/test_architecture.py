@@ -22,6 +22,7 @@ TEXT = PAGES[0].read_text(encoding="utf-8")
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
 _PATH = re.compile(r"[\w.-]+(/[\w.-]+)*(/|\.(py|md|yaml|yml|toml|lock|json))(::\w+(\.\w+)*)?")
+_OURS = re.compile(r"(?<![\w/.-])(?:src|tests|scripts|benchmarks|examples)/[\w/.-]*[\w/]")
 _CLASS = re.compile(r"[A-Z][a-z]+([A-Z][a-z]+)+(\.\w+)*")
 _STANDS_FOR_ANY = {"proofload.yaml", "report/findings/FAMILY.yaml"}
 
@@ -63,6 +64,12 @@ def test_every_path_and_name_is_there(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert named(text), "a page names where things are"
     assert [why for one in named(text) if (why := why_not_there(one))] == []
+
+
+def test_what_any_page_names_of_the_repository_is_there() -> None:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+    gone = {(page.name, path) for page in pages for path in _OURS.findall(page.read_text(encoding="utf-8"))}
+    assert sorted(one for one in gone if one[0] != "CHANGELOG.md" and not (ROOT / one[1]).exists()) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
