@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from proofload.core.errors import PlanError, Problem
 from proofload.discover.imported_operations import Imported, holds_field
@@ -120,17 +120,28 @@ def _shape(path: str) -> str:
     return "/".join("{id}" if _VARIES.fullmatch(part) else part for part in path.split("/"))
 
 
+def _fields(params: object) -> str | None:
+    """Return a form's text from its fields, which some browsers keep in place of it; of files there is no text."""
+    if not isinstance(params, list) or any("fileName" in one for one in params if isinstance(one, Mapping)):
+        return None
+    pairs = [(str(one.get("name", "")), str(one.get("value", ""))) for one in params if isinstance(one, Mapping)]
+    return urlencode(pairs) if pairs else None
+
+
 def _take(found: Imported, request: Mapping[str, Any], method: str, path: str, shape: str) -> None:
     what = f"{method} {shape}"
     query = urlsplit(str(request["url"])).query
     headers = _headers(request.get("headers"))
     posted = request.get("postData")
-    body = posted.get("text") if isinstance(posted, Mapping) else None
+    body = (posted.get("text") or _fields(posted.get("params"))) if isinstance(posted, Mapping) else None
     if isinstance(posted, Mapping) and posted.get("mimeType") and "content-type" not in headers:
         headers["content-type"] = str(posted["mimeType"])
     texts = [path, query, *headers.values(), *([body] if isinstance(body, str) else [])]
     if holds_field(texts):
         found.left_out.append(f"{what}: it holds text that would be read as a field, ${{…}}, or that can't be written")
+        return
+    if not body and isinstance(posted, Mapping) and posted.get("params"):
+        found.left_out.append(f"{what}: a body of files ({headers.get('content-type', '')})")
         return
     told: dict[str, Any] = {"method": method, "path": quote(path, safe=_SAFE_IN_PATH) + _query(found, query)}
     kind = headers.get("content-type", "").lower()

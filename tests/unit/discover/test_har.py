@@ -71,6 +71,18 @@ def test_secrets_stay_behind_wherever_they_stand() -> None:
     assert len(found.operations) == 5
 
 
+def test_a_form_told_by_its_fields_alone_is_no_empty_body() -> None:
+    form, upload = recorded("POST", "/form"), recorded("POST", "/upload")
+    fields = [{"name": "name", "value": "a b"}, {"name": "password", "value": "S3CRET-a"}]
+    form["request"]["postData"] = {"mimeType": "application/x-www-form-urlencoded", "params": fields}
+    file = {"name": "photo", "fileName": "a.png", "contentType": "image/png"}
+    upload["request"]["postData"] = {"mimeType": "multipart/form-data", "params": [file]}
+    found = read_har(archive(form, upload), "x.har")
+    assert found.operations["post_form"]["body"] == "name=a+b&password=${env:IMPORTED_PASSWORD}"
+    assert list(found.operations) == ["post_form"]
+    assert "POST /upload: a body of files (multipart/form-data)" in found.left_out
+
+
 def test_other_servers_and_pictures_are_left_out_and_said() -> None:
     text = archive(
         recorded("GET", "/a"), recorded("GET", "/b"), recorded("GET", "/x.css"), recorded("GET", "http://cdn.test/c")

@@ -90,12 +90,12 @@ async def served(run: CaseContext, found: RecordedService) -> None:
     sources = run.sources(_CLIENTS)
     run.note("names", [account.name for account in polite])
     note_secrets(run, accounts)
-    reads = max(1, min(_READS, policy.limit // 2))
+    reads = max(1, min(_READS, policy.allowance // 2))
     async with run.exclusive():
         await run.readings.begin_audit()
         await run.readings.services("before")
         run.doing("serving some while another is rejected")
-        beyond = policy.limit + policy.limit // 2 + 20
+        beyond = policy.allowance + policy.allowance // 2 + 20
         await run.run(
             run.steps("rejected", policy.probe, beyond, account=accounts[-1], source=run.source()),
             run.crowd("log in", partly_anew(found.login), _CLIENTS, _LOGINS, accounts=polite, sources=sources),

@@ -107,7 +107,7 @@ async def errors(run: CaseContext, found: SecretSources) -> None:
     await run.run(run.steps("log in", _quietly(found.login), account=account, source=source))
     policy = found.limit
     if policy is not None:
-        count = policy.limit + _BEYOND
+        count = policy.allowance + _BEYOND
         run.doing("going beyond the limit with a good token")
         await run.run(
             run.steps("limited", _quietly(policy.probe), count, account=account, source=run.source()),

@@ -128,4 +128,4 @@ def _polite(target: Target, requests: int) -> int:
     policy = gateway_limit(target)
     if policy is None or policy.scope != "client_ip":
         return 1
-    return math.ceil(requests / max(1, int(policy.limit * 0.8)))
+    return math.ceil(requests / max(1, int(policy.allowance * 0.8)))
