@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
-from proofload.cases.declared_limits import GATEWAY_LIMIT, allowance
+from proofload.cases.declared_limits import GATEWAY_LIMIT, allowance, limit_context
 from proofload.cases.evidence_rows import delivered, rows_of
 from proofload.cases.metrics_and_audit import (
     METRICS_PAGE,
@@ -28,7 +28,7 @@ from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import Answer, User
 from proofload.judge.evidence import Evidence
-from proofload.judge.rate_limit import RateLimitContext, judge_admission
+from proofload.judge.rate_limit import judge_admission
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import AuditPolicy, MetricsPolicy, OrdersPolicy, RateLimitPolicy
 from proofload.plan.target import Target, Users
@@ -205,7 +205,7 @@ def judge_together(evidence: Evidence, found: WatchedShop) -> list[Finding]:
     """TC-E2E-002: polite users were served, the limit held, and metrics and audit log saw everything."""
     limit = found.limit
     polite, beyond, logins = (rows_of(evidence, step) for step in ("working", "beyond", "log in"))
-    context = RateLimitContext(limit, evidence.history, evidence.anchor)
+    context = limit_context(evidence, limit)
     rows = np.concatenate([polite, logins])
     served = int(np.count_nonzero(_good(evidence, rows)))
     says = f"{served} of {len(rows)} requests of polite users to every service were served"

@@ -21,7 +21,7 @@ from proofload.cases.circuit_breaker.calls import (
     unsettled,
 )
 from proofload.cases.context import CaseContext
-from proofload.cases.declared_limits import GATEWAY_LIMIT, allowance
+from proofload.cases.declared_limits import GATEWAY_LIMIT, allowance, limit_context
 from proofload.cases.evidence_rows import delivered, rows_of
 from proofload.cases.isolation import service_of
 from proofload.cases.metrics_and_audit import (
@@ -43,7 +43,7 @@ from proofload.judge.audit.legible import illegible
 from proofload.judge.audit.lines import judge_secrets
 from proofload.judge.breaker import CallKind, calls_of, judge_never_trips
 from proofload.judge.evidence import Evidence
-from proofload.judge.rate_limit import RateLimitContext, judge_admission
+from proofload.judge.rate_limit import judge_admission
 from proofload.judge.reconcile import request_ids
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import AuditPolicy, CircuitBreakerPolicy, LockPolicy, MetricsPolicy, RateLimitPolicy
@@ -263,11 +263,9 @@ def judge_open(evidence: Evidence, found: RecordedCircuit) -> list[Finding]:
     rows = rows_of(evidence, "open")
     rejected = calls_of(context, rows).of(CallKind.REJECTED) if len(rows) else np.zeros(0, dtype=np.bool_)
     seen = int(np.count_nonzero(rejected))
-    told = held(SEEN_OPEN, f"{seen} calls met the open circuit", examined=seen, needed=limit.limit // 2)
-    limit_context = RateLimitContext(
-        limit, evidence.history, evidence.anchor, admitted_statuses=frozenset({policy.status_when_open})
-    )
-    admitted = judge_admission(limit_context, rows) if seen else []
+    told = held(SEEN_OPEN, f"{seen} calls met the open circuit", examined=seen, needed=allowance(limit) // 2)
+    of_limit = limit_context(evidence, limit, admitted_statuses=frozenset({policy.status_when_open}))
+    admitted = judge_admission(of_limit, rows) if seen else []
     pages = {label: [f"{label} {i}" for i in range(_LOOKS)] for label in ("served", "open")}
     own = [
         _opening(evidence, audit, seen),

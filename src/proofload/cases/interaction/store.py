@@ -8,7 +8,7 @@ import numpy as np
 
 from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
-from proofload.cases.declared_limits import allowance, gateway_limit
+from proofload.cases.declared_limits import allowance, gateway_limit, limit_context
 from proofload.cases.evidence_rows import delivered, rows_of, steps_of
 from proofload.cases.fault_control import can_break
 from proofload.cases.interaction.circuits import once
@@ -17,7 +17,7 @@ from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
-from proofload.judge.rate_limit import RateLimitContext, judge_admission, judge_store_down
+from proofload.judge.rate_limit import judge_admission, judge_store_down
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import LockPolicy, RateLimitPolicy
 from proofload.plan.target import Target
@@ -119,7 +119,7 @@ def judge_store(evidence: Evidence, found: LimitWithStore) -> list[Finding]:
     """TC-INT-006: without its store the limiter does as promised; with it, limits and locks hold again."""
     policy = found.limit
     down = [span for span in spans(evidence.edges) if span.service == found.store]
-    context = RateLimitContext(policy, evidence.history, evidence.anchor)
+    context = limit_context(evidence, policy)
     findings = judge_store_down(context, rows_of(evidence, "during"), down)
     if not all(span.mended for span in down):
         return delivered(evidence, findings)

@@ -259,6 +259,24 @@ def test_without_its_store_the_limiter_does_as_promised_and_afterwards_all_works
     assert outcome(case_findings("TC-INT-006", nothing("TC-INT-006", TARGET))) is Outcome.INCONCLUSIVE
 
 
+def test_rejections_of_another_limit_are_not_held_against_one_that_came_back() -> None:
+    gateway, service = TARGET.policies.rate_limit
+    tighter = service.model_copy(update={"limit": 20, "service": "auth", "applies_to": ("/api/v1/auth/profile",)})
+    policies = TARGET.policies.model_copy(update={"rate_limit": (gateway, tighter)})
+    tape = Tape("TC-INT-006")
+    tape.edge(Edge.APPLYING, "redis")
+    tape.edge(Edge.APPLIED, "redis", proven=True)
+    tape.at_ns += S
+    tape.add("during", 503, 25, operation="login")
+    tape.at_ns += S
+    tape.edge(Edge.UNDOING, "redis", proven=True)
+    tape.edge(Edge.UNDONE, "redis")
+    tape.add("after", 200, 20, source="127.64.0.3")
+    tape.add("after", 429, 85, source="127.64.0.3")
+    findings = case_findings("TC-INT-006", tape.evidence(TARGET.model_copy(update={"policies": policies})))
+    assert rules(findings) == set()
+
+
 def test_a_forged_token_spends_nobody_elses_allowance() -> None:
     def judged(own: int, *, forged: int = 110) -> Any:
         tape = Tape("TC-INT-007")
