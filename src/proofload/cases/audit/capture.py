@@ -124,7 +124,7 @@ async def capture(run: CaseContext, found: EventSources) -> None:
                 "access denied",
                 _denied(run.target, found.denied, canary),
                 _CLIENTS,
-                polite_count(run.target, _EACH),
+                polite_count(run.target, _EACH, operations=[found.denied]),
                 sources=run.sources(_CLIENTS),
             )
         )
@@ -149,7 +149,7 @@ async def _logins(
 ) -> None:
     tail = f"{canary}-forged"
     run.note("names", {"login failed": [one.name for one in wrong], "login": [one.name for one in accounts]})
-    each = polite_count(run.target, _EACH)
+    each = polite_count(run.target, _EACH, operations=[login])
     script = partly_anew(login)
     # Before the failures: a target may lock a user out after some of them.
     if "login_succeeded" in events:

@@ -229,7 +229,7 @@ async def killed(run: CaseContext, found: MortalLogin) -> None:
     async with run.turn():
         await run.readings.begin_audit()
         run.doing("failing to log in, until the service dies")
-        script = _until_cut_off(found.login, polite_count(run.target, _TRIES))
+        script = _until_cut_off(found.login, polite_count(run.target, _TRIES, operations=[found.login]))
         crowd = run.crowd("failing", script, count, 1, accounts=wrong, sources=run.sources(count))
         failing = asyncio.create_task(run.run(crowd))
         try:
@@ -282,7 +282,7 @@ async def flood(run: CaseContext, found: tuple[AuditPolicy, str]) -> None:
         await run.readings.begin_audit()
         await run.readings.services("before")
         run.doing("being denied some thousand times")
-        each = polite_count(run.target, _FLOOD_EACH)
+        each = polite_count(run.target, _FLOOD_EACH, operations=[name])
         operation = run.target.operations[name]
 
         async def denied(user: User) -> None:

@@ -143,7 +143,8 @@ async def _try(
         got.append((await user.request(circuit.operation, keep_body=True)).ok)
 
     # A fresh address now and then: trying for a minute must not run into the rate limit.
-    fresh = source if number % polite_count(run.target, 40) else run.source()
+    few = polite_count(run.target, 40, operations=[circuit.operation])
+    fresh = source if number % few else run.source()
     await run.run(run.steps(f"attempt {number}", once, account=account, source=fresh))
     return sum(got)
 

@@ -209,7 +209,7 @@ async def _while_paying(
 
 def _until_it_dies(run: CaseContext, policy: LockPolicy) -> Script:
     async def script(user: User) -> None:
-        for _ in range(polite_count(run.target, _TRIES)):
+        for _ in range(polite_count(run.target, _TRIES, operations=[policy.operation])):
             if not (await user.request(policy.operation, keep_body=True)).ok:
                 return
 
@@ -218,7 +218,7 @@ def _until_it_dies(run: CaseContext, policy: LockPolicy) -> Script:
 
 def _contending(run: CaseContext, policy: LockPolicy, until_ns: int) -> Script:
     async def script(user: User) -> None:
-        for _ in range(polite_count(run.target, _TRIES)):
+        for _ in range(polite_count(run.target, _TRIES, operations=[policy.operation])):
             await user.request(policy.operation, keep_body=True)
             if run.clock.now_ns() > until_ns:
                 return

@@ -58,7 +58,7 @@ async def aggregation(run: CaseContext, found: tuple[AuditPolicy, str]) -> None:
     """
     policy, name = found
     await run.readings.begin_audit()
-    each = polite_count(run.target, _EACH)
+    each = polite_count(run.target, _EACH, operations=[name])
     run.doing("bringing about security events as fast as possible")
     await run.run(run.crowd(_STEP, _denied(run.target.operations[name]), _CLIENTS, each, sources=run.sources(_CLIENTS)))
     done_ns = run.clock.now_ns()

@@ -143,7 +143,7 @@ async def _send(run: CaseContext, found: Switchable) -> None:
     """Send blocks in the order on, off, off, on, over and over, by one client, while no other case sends."""
     name = found.operation
     (account,) = await run.accounts(1)
-    each = polite_count(run.target, found.each)
+    each = polite_count(run.target, found.each, operations=[name])
 
     async def block(step: str, i: int) -> None:
         await run.run(run.steps(step, name, each, account=account, source=run.source(), tag=str(i)))

@@ -74,7 +74,7 @@ async def restart(run: CaseContext, found: LastingCounts) -> None:
     """
     name = found.read
     accounts = await run.accounts(_CLIENTS)
-    each = polite_count(run.target, _EACH)
+    each = polite_count(run.target, _EACH, operations=[name])
     async with run.exclusive():
         await _read(run, _LABELS[0])
         await run.run(run.crowd("first", name, _CLIENTS, each, accounts=accounts, sources=run.sources(_CLIENTS)))
