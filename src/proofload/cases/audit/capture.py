@@ -13,7 +13,7 @@ from proofload.cases.accounts import Account
 from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import allowance, gateway_limit, polite_count
-from proofload.cases.evidence_rows import rows_of
+from proofload.cases.evidence_rows import delivered, rows_of
 from proofload.cases.metrics_and_audit import (
     AUDIT_LOG,
     log_evidence,
@@ -28,7 +28,6 @@ from proofload.core.seeds import stream
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.audit import ExpectedEvent, Forgery, expect, judge_audit
-from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.verdict import Finding
 from proofload.plan.policies import AuditPolicy, RateLimitPolicy
@@ -188,8 +187,7 @@ def judge_capture(evidence: Evidence, found: EventSources) -> list[Finding]:
         elsewhere=_elsewhere(policy),
         why=_why_not(evidence, found),
     )
-    delivered = [one for one in judge_delivery(evidence.history) if one.rule != "delivery.send_lag"]
-    return [*rest_on(findings, delivered), *delivered]
+    return delivered(evidence, findings)
 
 
 def _elsewhere(policy: AuditPolicy) -> set[str]:

@@ -11,7 +11,7 @@ from proofload.cases.accounts import Account
 from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import polite_count
-from proofload.cases.evidence_rows import rows_of, steps_of
+from proofload.cases.evidence_rows import delivered, rows_of, steps_of
 from proofload.cases.reads import READS, reads
 from proofload.cases.requirement import Missing, Requirement
 from proofload.cases.target_readings import GATEWAY
@@ -121,8 +121,8 @@ def judge_levels(evidence: Evidence, found: tuple[LatencyPolicy, dict[str, str]]
     findings += [_compared(name, policy.levels, samples) for name, samples in sorted(told.items())]
     if not told:
         findings.append(held("lat.under_load", "no load was offered", examined=0))
-    delivered = judge_delivery(evidence.history)
-    return [*rest_on(findings, delivered, fail_survives=False), *delivered]
+    delivery = judge_delivery(evidence.history)
+    return [*rest_on(findings, delivery, fail_survives=False), *delivery]
 
 
 def _compared(name: str, levels: Sequence[int], found: Sequence[tuple[int, Samples]]) -> Finding:
@@ -198,8 +198,7 @@ def judge_overhead(evidence: Evidence, found: dict[str, str]) -> list[Finding]:
                 evidence.ledgers, policy.durations, passage, gateway=GATEWAY, promised_ns=latency.routing_within
             )
         )
-    delivered = [one for one in judge_delivery(evidence.history) if one.rule != "delivery.send_lag"]
-    return [*rest_on(findings, delivered), *delivered]
+    return delivered(evidence, findings)
 
 
 def _policy(target: Target) -> LatencyPolicy:

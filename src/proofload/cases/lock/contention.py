@@ -12,10 +12,10 @@ import polars as pl
 from proofload.cases.accounts import Account as TestUser
 from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
+from proofload.cases.evidence_rows import delivered
 from proofload.cases.requirement import Missing, Requirement
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
-from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.lock import AccountBalance, Movement, balance_in, judge_lock, why_no_balance
 from proofload.judge.verdict import Finding, Outcome
@@ -173,8 +173,7 @@ def judge_contention(evidence: Evidence, locks: list[LockPolicy]) -> list[Findin
     mixed = [policy for policy in locks if policy.kind == "deposit"]
     if mixed and "mixed" in evidence.facts.get("users", {}):
         findings += _judge_user(evidence, mixed[0], "mixed")
-    delivered = [one for one in judge_delivery(evidence.history) if one.rule != "delivery.send_lag"]
-    return [*rest_on(findings, delivered), *delivered]
+    return delivered(evidence, findings)
 
 
 def _judge_user(evidence: Evidence, policy: LockPolicy, step: str) -> list[Finding]:

@@ -11,13 +11,13 @@ import polars as pl
 from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import allowance, gateway_limit
+from proofload.cases.evidence_rows import delivered
 from proofload.cases.lock.contention import once
 from proofload.cases.metrics_and_audit import AT_SERVER, METRICS_PAGE, partly_anew, routes_of
 from proofload.cases.monitoring.counts import COUNTABLE, beyond, ids_of, sending, totals_of
 from proofload.cases.reads import guarded, without_token
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
-from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.reconcile import Foreign, judge_histogram, judge_metrics
 from proofload.judge.reconcile.labels import fit_labels
@@ -121,8 +121,7 @@ def judge_accuracy(evidence: Evidence, found: tuple[MetricsPolicy, list[str]]) -
         *_timed(evidence, policy, before, after),
         *_by_server(evidence, policy, foreign),
     ]
-    delivered = [one for one in judge_delivery(evidence.history) if one.rule != "delivery.send_lag"]
-    return [*rest_on(findings, delivered), *delivered]
+    return delivered(evidence, findings)
 
 
 def _timed(evidence: Evidence, policy: MetricsPolicy, before: Reading, after: Reading) -> list[Finding]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import allowance, gateway_limit
+from proofload.cases.evidence_rows import delivered
 from proofload.cases.reads import guarded, repeatable, without_token
 from proofload.cases.requirement import Missing, Requirement
 from proofload.core.errors import ToolError
@@ -17,7 +17,6 @@ from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.audit.envelopes import decode
 from proofload.judge.audit.fields import text_of
-from proofload.judge.delivery import judge_delivery
 from proofload.judge.evidence import Evidence
 from proofload.judge.reconcile import difference, request_ids
 from proofload.judge.reconcile.freshness import Look, judge_freshness
@@ -180,5 +179,4 @@ def judge_lag(evidence: Evidence, found: Watched) -> list[Finding]:
         if told is not None:
             looks = [Look(*one) for one in told["looks"]]
             findings.append(judge_freshness(rule, source.capitalize(), told["sent"], told["last_ns"], looks, BOUND_NS))
-    delivered: Sequence[Finding] = [one for one in judge_delivery(evidence.history) if one.rule != "delivery.send_lag"]
-    return [*findings, *delivered]
+    return [*findings, *delivered(evidence, [])]

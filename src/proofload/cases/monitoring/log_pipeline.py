@@ -7,6 +7,7 @@ import asyncio
 from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import polite_count
+from proofload.cases.evidence_rows import delivered
 from proofload.cases.metrics_and_audit import READ_AT, audited_event, log_evidence
 from proofload.cases.reads import GUARDED, without_token
 from proofload.core.units import NS_PER_SECOND
@@ -15,7 +16,6 @@ from proofload.judge.audit import expect, judge_audit
 from proofload.judge.audit.aggregated import judge_aggregated
 from proofload.judge.audit.envelopes import decode
 from proofload.judge.audit.fields import text_of
-from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.reconcile import request_ids
 from proofload.judge.verdict import Finding
@@ -100,5 +100,4 @@ def judge_aggregation(evidence: Evidence, found: tuple[AuditPolicy, str]) -> lis
         error = ledgers.facts.get("loki_error", "")
         copy, file = (ledgers.aggregated, ledgers.audit) if policy.files else (ledgers.audit, ())
         findings += judge_aggregated(policy, copy, file, expected, error=error, needed=_NEEDED)
-    delivered = [one for one in judge_delivery(evidence.history) if one.rule != "delivery.send_lag"]
-    return [*rest_on(findings, delivered), *delivered]
+    return delivered(evidence, findings)

@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proofload.cases.declared_limits import gateway_limits, limit_context
-from proofload.cases.evidence_rows import rows_of, steps_of, tags_of
+from proofload.cases.evidence_rows import delivered, rows_of, steps_of, tags_of
 from proofload.cases.rate_limit.backend import backend
 from proofload.cases.rate_limit.driving import TO_COMPARE, enforcement, headers, step_of_other
 from proofload.cases.rate_limit.evasions import CONNECTION, EXEMPT, FORGED, QUERY, VARIED
 from proofload.cases.rate_limit.window_end import MODEL
 from proofload.core.units import format_duration
-from proofload.judge.delivery import judge_delivery, rest_on
 from proofload.judge.evidence import Evidence
 from proofload.judge.rate_limit import (
     RateLimitContext,
@@ -62,8 +61,7 @@ def judge_enforcement(evidence: Evidence, limit: RateLimitPolicy) -> list[Findin
         # The client that asks has just used up its limit: anything but a rejection shows that the path is exempt.
         findings += judge_exempt(context, rows_of(evidence, EXEMPT), needed=2)
     findings += [*_other_limits(evidence, limit), *backend(evidence, context), *_speed(evidence, context)]
-    delivered = _delivered(evidence)
-    return [*rest_on(findings, delivered), *delivered]
+    return delivered(evidence, findings)
 
 
 def _main_steps(evidence: Evidence) -> list[str]:
@@ -118,8 +116,7 @@ def judge_header_truth(evidence: Evidence, limit: RateLimitPolicy) -> list[Findi
     context = limit_context(evidence, limit)
     every = rows_of(evidence, *(name for name in steps_of(evidence) if name != EXEMPT))
     findings = [*judge_headers(context, _within_limit(evidence, context, every)), *judge_promised_reset(context, every)]
-    delivered = _delivered(evidence)
-    return [*rest_on(findings, delivered), *delivered]
+    return delivered(evidence, findings)
 
 
 def _within_limit(evidence: Evidence, context: RateLimitContext, rows: Rows) -> Rows:
@@ -131,11 +128,6 @@ def _within_limit(evidence: Evidence, context: RateLimitContext, rows: Rows) -> 
     rejected = evidence.history.numbers("status")[rows] == context.policy.status
     kept: Rows = rows[rejected | ~np.isin(rows, beyond)]
     return kept
-
-
-def _delivered(evidence: Evidence) -> list[Finding]:
-    """Return whether the load was put on the wire. When it was due plays no part here: judges go by [sent, done]."""
-    return [finding for finding in judge_delivery(evidence.history) if finding.rule != "delivery.send_lag"]
 
 
 def _evaded(evidence: Evidence, context: RateLimitContext) -> list[Finding]:
