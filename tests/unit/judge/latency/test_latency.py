@@ -235,6 +235,10 @@ def test_the_bottleneck_is_named() -> None:
     spiky = samples(usual(1000) + (np.arange(1000) % 10 == 0) * 300 * MS)
     assert attribute_bottleneck(slow, spiky).figures["cause"] == "resource exhaustion"
     assert attribute_bottleneck(samples(usual(5)), quick).outcome is Outcome.SKIPPED
+    none = np.zeros(0, dtype=np.int64)
+    nobody = Samples("nobody", none, none, none, none.astype(np.bool_), 0)
+    for pair in ((nobody, quick), (quick, nobody), (nobody, nobody)):
+        assert "nothing to compare" in attribute_bottleneck(*pair).says
 
 
 def test_serialization_where_no_lock_is_declared() -> None:

@@ -9,6 +9,7 @@ from tests.prove.rate_limit.worlds import ANCHOR, MS, SECOND, simulate
 from proofload.judge.models.attempts import AttemptKind, Attempts, Slack
 from proofload.judge.models.bucket_bounds import Bucket
 from proofload.judge.models.bucket_bounds import examine as examine_bucket
+from proofload.judge.models.clock_window import tell_clock
 from proofload.judge.models.fixed_window import FixedWindow, examine_first_request
 from proofload.judge.rate_limit import RateLimitContext, judge_admission, judge_headers
 from proofload.judge.rate_limit.models import examine
@@ -72,6 +73,16 @@ def attempts(*rows):
 
 YES, NO, MAYBE = int(AttemptKind.ADMITTED), int(AttemptKind.REJECTED), int(AttemptKind.UNSURE)
 SLACK = Slack(window_ns=20 * MS)
+
+
+@pytest.mark.parametrize("phase_ms", [0, 400])
+def test_a_window_on_a_clock_ends_where_its_phase_says(phase_ms):
+    model = FixedWindow(2, 1_000 * MS, phase_ns=phase_ms * MS)
+    told = tell_clock(model, attempts((3_300, 3_301, YES), (3_500, 3_501, YES)), SLACK, MS)
+    ends = [(4_000, 4_000), (3_400, 4_400)][phase_ms > 0]
+    assert told.end_lo_ns.tolist() == [(end - 1) * MS for end in ends]
+    assert told.end_hi_ns.tolist() == [(end + 1) * MS for end in ends]
+    assert told.remaining_hi.tolist() == [1, 0 if phase_ms == 0 else 1]
 
 
 def test_an_admission_that_may_lie_in_the_next_window_is_no_excess():
