@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from proofload.cases.accounts import Account
+from proofload.drive.user import User
 from proofload.plan.workload import Burst, PerUserIterations, Script
 from proofload.plan.workload import Sequence as Steps
 
@@ -75,3 +76,12 @@ class Workloads:
             sources=(source,) if source else (),
             identities=(account.identity(),) if account else (),
         )
+
+
+def once(operation: str) -> Script:
+    """Return a script that sends one request and keeps what is answered."""
+
+    async def script(user: User) -> None:
+        await user.request(operation, keep_body=True)
+
+    return script

@@ -35,8 +35,8 @@ from proofload.cases.metrics_and_audit import (
     settle_metrics_and_audit,
 )
 from proofload.cases.requirement import Missing, Requirement
+from proofload.cases.workloads import once
 from proofload.core.units import NS_PER_SECOND
-from proofload.drive.user import User
 from proofload.judge.audit.envelopes import decode
 from proofload.judge.audit.fields import text_of
 from proofload.judge.audit.legible import illegible
@@ -48,7 +48,6 @@ from proofload.judge.reconcile import request_ids
 from proofload.judge.verdict import Finding, Outcome, held
 from proofload.plan.policies import AuditPolicy, CircuitBreakerPolicy, LockPolicy, MetricsPolicy, RateLimitPolicy
 from proofload.plan.target import Target
-from proofload.plan.workload import Script
 
 _OVER = 10
 _GOOD = 3
@@ -343,12 +342,3 @@ def _opening(evidence: Evidence, audit: AuditPolicy, seen: int) -> Finding:
         shown=(f"{len(entries)} entries were written meanwhile, none of them a {name} of our requests",),
         look_at="who listens to the changes of a circuit, and whether they reach the audit log",
     )
-
-
-def once(operation: str) -> Script:
-    """Return a script that sends one request and keeps what is answered."""
-
-    async def script(user: User) -> None:
-        await user.request(operation, keep_body=True)
-
-    return script

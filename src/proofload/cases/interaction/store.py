@@ -11,9 +11,9 @@ from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import allowance, gateway_limit, limit_context
 from proofload.cases.evidence_rows import delivered, rows_of, steps_of
 from proofload.cases.fault_control import can_break
-from proofload.cases.interaction.circuits import once
 from proofload.cases.isolation import store_services
 from proofload.cases.requirement import Missing, Requirement
+from proofload.cases.workloads import once
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence

@@ -14,6 +14,7 @@ from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
 from proofload.cases.evidence_rows import delivered
 from proofload.cases.requirement import Missing, Requirement
+from proofload.cases.workloads import once
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
@@ -21,7 +22,6 @@ from proofload.judge.lock import AccountBalance, Movement, balance_in, judge_loc
 from proofload.judge.verdict import Finding, Outcome
 from proofload.plan.policies import LockPolicy
 from proofload.plan.target import Target
-from proofload.plan.workload import Script
 from proofload.record.exchange import Exchange
 
 _BURSTS = 5
@@ -261,12 +261,3 @@ def value_in(body: bytes | None, field: str) -> Any:
     for part in field.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
-
-
-def once(operation: str) -> Script:
-    """Return a script that makes one call and keeps what is answered."""
-
-    async def script(user: User) -> None:
-        await user.request(operation, keep_body=True)
-
-    return script

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
 from proofload.cases.evidence_rows import delivered, rows_of, steps_of
-from proofload.cases.lock.contention import once, value_in
+from proofload.cases.lock.contention import value_in
 from proofload.cases.requirement import Missing, Requirement
+from proofload.cases.workloads import once
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence

@@ -8,9 +8,9 @@ from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
 from proofload.cases.evidence_rows import delivered, rows_of, steps_of
 from proofload.cases.isolation import service_of
-from proofload.cases.lock.contention import once
 from proofload.cases.metrics_and_audit import settle_metrics_and_audit
 from proofload.cases.requirement import Missing, Requirement
+from proofload.cases.workloads import once
 from proofload.core.units import NS_PER_SECOND
 from proofload.judge.evidence import Evidence
 from proofload.judge.lock import judge_counts

@@ -12,10 +12,10 @@ from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import allowance, gateway_limit
 from proofload.cases.evidence_rows import delivered
-from proofload.cases.lock.contention import once
 from proofload.cases.metrics_and_audit import AT_SERVER, METRICS_PAGE, partly_anew, routes_of
 from proofload.cases.monitoring.counts import COUNTABLE, beyond, ids_of, sending, totals_of
 from proofload.cases.reads import guarded, without_token
+from proofload.cases.workloads import once
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
