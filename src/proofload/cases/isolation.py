@@ -72,6 +72,12 @@ def disturbed_by(target: Target, services: Iterable[str]) -> frozenset[str]:
     return frozenset(map(service_resource, found - {gateway_service(target)}))
 
 
+def too_few_to_trip(target: Target, service: str, most: int) -> int:
+    """Return how many failures at the most, of `most` and at least one, leave each circuit of the service closed."""
+    failures = [one.failures for one in target.policies.circuit_breaker if one.service == service]
+    return max(1, min([most, *(count - 1 for count in failures)]))
+
+
 def share_an_allowance(target: Target, limit: RateLimitPolicy) -> bool:
     """Return whether all cases spend one allowance: one key for all, or clients that can't be told apart."""
     return limit.scope == "global" or (limit.scope == "client_ip" and not has_many(target))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import polite_count
 from proofload.cases.evidence_rows import delivered, rows_of
 from proofload.cases.fault_control import can_break
-from proofload.cases.isolation import service_of
+from proofload.cases.isolation import service_of, too_few_to_trip
 from proofload.cases.metrics_and_audit import (
     EVERYWHERE,
     audited_event,
@@ -222,7 +222,7 @@ async def killed(run: CaseContext, found: MortalLogin) -> None:
     Least evidence: 5 failed log-ins that were answered before the kill
     """
     service = found.service
-    count = _few(run.target, service)
+    count = too_few_to_trip(run.target, service, _MOST_USERS)
     accounts = await run.accounts(count)
     wrong = [with_wrong_password(account) for account in accounts]
     note_secrets(run, accounts, wrong)
@@ -349,8 +349,3 @@ def _users(evidence: Evidence, step: str, names: Sequence[str]) -> dict[int, str
     if not names:
         return {}
     return {number: names[i] if step == "done" else names[0] for i, number in enumerate(numbers)}
-
-
-def _few(target: Target, service: str) -> int:
-    failures: Iterator[int] = (one.failures for one in target.policies.circuit_breaker if one.service == service)
-    return max(1, min([_MOST_USERS, *(count - 1 for count in failures)]))

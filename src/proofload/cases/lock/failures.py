@@ -14,9 +14,10 @@ from proofload.cases.context import CaseContext
 from proofload.cases.declared_limits import polite_count
 from proofload.cases.evidence_rows import delivered, rows_of, steps_of
 from proofload.cases.fault_control import can_break
-from proofload.cases.isolation import service_of
-from proofload.cases.lock.contention import LOCKS, once, reckoned
+from proofload.cases.isolation import service_of, too_few_to_trip
+from proofload.cases.lock.contention import LOCKS, reckoned
 from proofload.cases.requirement import Missing, Requirement
+from proofload.cases.workloads import once
 from proofload.core.units import NS_PER_SECOND
 from proofload.drive.user import User
 from proofload.judge.evidence import Evidence
@@ -167,7 +168,7 @@ async def gone(run: CaseContext, holder: MortalHolder) -> None:
     Least evidence: two users whose operation was cut off by the kill, seen by a probe
     """
     policy, service = holder.lock, holder.service
-    users = _few(run.target, service)
+    users = too_few_to_trip(run.target, service, _MOST_USERS)
     killed, stalled = list(await run.accounts(users)), list(await run.accounts(users))
     read = once(str(policy.balance))
     # A success of each, which also ends whatever row of failures others left behind.
@@ -240,12 +241,6 @@ def judge_gone(evidence: Evidence, holder: MortalHolder) -> list[Finding]:
         evidence,
         [*_judged(evidence, holder.lock, ["killed"], _KILLED), *_judged(evidence, holder.lock, ["stalled"], _MONEY)],
     )
-
-
-def _few(target: Target, service: str) -> int:
-    """Return so many users that, each cut off once, they do not open the circuit."""
-    failures = [one.failures for one in target.policies.circuit_breaker if one.service == service]
-    return max(1, min([_MOST_USERS, *(count - 1 for count in failures)]))
 
 
 async def _users(run: CaseContext, step: str, script: Script, accounts: Sequence[TestUser]) -> None:
