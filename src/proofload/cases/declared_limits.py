@@ -83,11 +83,6 @@ def allowance(policy: RateLimitPolicy) -> int:
     return policy.allowance
 
 
-def is_bucket(policy: RateLimitPolicy) -> bool:
-    """Return whether the allowance flows in all the time, in place of coming back when a window ends."""
-    return policy.is_bucket
-
-
 def polite_count(target: Target, wanted: int, share: float = 0.8, *, operations: Iterable[str] = ()) -> int:
     """Return how many requests one client may send in a window and stay well below every limit, `wanted` at the most.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
-from proofload.cases.declared_limits import allowance, gateway_limit, is_bucket
+from proofload.cases.declared_limits import allowance, gateway_limit
 from proofload.cases.k6.javascript import filled, literal, request, successes
 from proofload.cases.latency.percentiles import measured
 from proofload.cases.lock.contention import reckoned
@@ -44,7 +44,7 @@ def _enforcement(target: Target) -> str:
         _spending(target, policy)
         | {
             "allowed": literal(allowed),
-            "flows": literal(policy.limit * NS_PER_SECOND / policy.window if is_bucket(policy) else 0),
+            "flows": literal(policy.limit * NS_PER_SECOND / policy.window if policy.is_bucket else 0),
             "successes": successes(target, policy.probe),
         },
     )
@@ -56,7 +56,7 @@ def _headers(target: Target) -> str:
     promised = {name: getattr(names, name) for name in ("limit", "remaining", "reset", "retry_after")}
     if not any(promised.values()):
         raise _undeclared("policies.rate_limit.headers")
-    if is_bucket(policy):
+    if policy.is_bucket:
         why = f"{policy.algorithm}: what is left of it flows in all the time, and k6's script can't tell how much"
         raise PlanError([Problem("policies.rate_limit", why, "a limit with windows", "proofload run TC-RL-002 can")])
     return filled(

@@ -6,9 +6,9 @@ import numpy as np
 
 from proofload.cases.case import Category, Priority, case
 from proofload.cases.context import CaseContext
-from proofload.cases.declared_limits import its_probe
+from proofload.cases.declared_limits import its_probe, limit_context
 from proofload.cases.evidence_rows import delivered, rows_of, tags_of
-from proofload.cases.negative.limits import FRESH_CLIENTS, context_of
+from proofload.cases.negative.limits import FRESH_CLIENTS
 from proofload.cases.rate_limit.clients import clients_of, send
 from proofload.cases.rate_limit.spending import exhaust
 from proofload.cases.requirement import Missing, Requirement
@@ -87,7 +87,7 @@ async def limited(run: CaseContext, policy: RateLimitPolicy) -> None:
 @limited.judge
 def judge_limited(evidence: Evidence, policy: RateLimitPolicy) -> list[Finding]:
     """TC-NEG-009: no exempt path was limited while everything else of that client was."""
-    context = context_of(evidence, policy)
+    context = limit_context(evidence, policy)
     rows = rows_of(evidence, "limited")
     tags = tags_of(evidence, rows)
     rejected = evidence.history.numbers("status")[rows] == context.policy.status

@@ -49,16 +49,6 @@ FRESH_CLIENTS = own_allowances(GATEWAY_LIMIT)
 """A limit, and clients of whom each is sure to have its whole allowance."""
 
 
-def context_of(evidence: Evidence, limit: RateLimitPolicy) -> RateLimitContext:
-    """Return the context for the judges of the limit."""
-    return limit_context(evidence, limit)
-
-
-def at_once(policy: RateLimitPolicy) -> int:
-    """Return how many requests a fresh client is owed without a pause between them."""
-    return policy.allowance
-
-
 @case(
     "TC-NEG-001",
     "Traffic under the limit is never rejected",
@@ -80,7 +70,7 @@ async def under(run: CaseContext, policy: RateLimitPolicy) -> None:
     Least evidence: twice the limit, all of it sent
     """
     accounts = await run.accounts(_EXACT_CLIENTS + 2)
-    count = at_once(policy)
+    count = policy.allowance
     run.doing(f"sending exactly the {count} allowed requests from several clients")
     names = _reads(run.target, policy)
     mixed = polite_count(run.target, count, operations=names)
@@ -97,9 +87,9 @@ async def under(run: CaseContext, policy: RateLimitPolicy) -> None:
 @under.judge
 def judge_under(evidence: Evidence, policy: RateLimitPolicy) -> list[Finding]:
     """TC-NEG-001: none of these requests was rejected."""
-    context = context_of(evidence, policy)
+    context = limit_context(evidence, policy)
     rows = rows_of(evidence, "one by one", "mixed", "at once")
-    needed = 2 * at_once(context.policy)
+    needed = 2 * context.policy.allowance
     return delivered(evidence, _wrongful(context, rows, needed))
 
 
@@ -125,7 +115,7 @@ async def excess(run: CaseContext, policy: RateLimitPolicy) -> None:
     """
     accounts = await run.accounts(_QUIET_CLIENTS + 1)
     quiet, sources = accounts[1:], run.sources(_QUIET_CLIENTS)
-    each = max(1, at_once(policy) // 4)
+    each = max(1, policy.allowance // 4)
     run.doing("one client beyond its limit, others below theirs")
     beyond = policy.allowance + max(policy.allowance, policy.limit)
     async with in_time(run, policy):
@@ -140,7 +130,7 @@ async def excess(run: CaseContext, policy: RateLimitPolicy) -> None:
 @excess.judge
 def judge_excess(evidence: Evidence, policy: RateLimitPolicy) -> list[Finding]:
     """TC-NEG-002: whoever kept below the limit was served, though another had used up its own."""
-    context = context_of(evidence, policy)
+    context = limit_context(evidence, policy)
     quiet = rows_of(evidence, "quiet", "quiet after")
     findings = [
         *judge_isolation(context, rows_of(evidence, "excess", "quiet", "quiet after")),
@@ -176,7 +166,7 @@ async def forged(run: CaseContext, policy: RateLimitPolicy) -> None:
     async with in_time(run, policy):
         await send(run, run.steps("forged", _forging(policy), account=spender.account, source=spender.source))
         await _spoof(run, policy, clients["impostor"], str(victim.source))
-        own = run.steps("victim", policy.probe, at_once(policy), account=victim.account, source=victim.source)
+        own = run.steps("victim", policy.probe, policy.allowance, account=victim.account, source=victim.source)
         await send(run, own)
 
 
@@ -196,7 +186,7 @@ async def _spoof(run: CaseContext, policy: RateLimitPolicy, impostor: Client, vi
 @forged.judge
 def judge_forged(evidence: Evidence, policy: RateLimitPolicy) -> list[Finding]:
     """TC-NEG-003: no header opened an allowance, and none spent another client's."""
-    context = context_of(evidence, policy)
+    context = limit_context(evidence, policy)
     rows = rows_of(evidence, "forged")
     tags = tags_of(evidence, rows)
     findings: list[Finding] = []
@@ -205,7 +195,7 @@ def judge_forged(evidence: Evidence, policy: RateLimitPolicy) -> list[Finding]:
     if not findings:
         findings.append(Finding("rl.evasion", Outcome.INCONCLUSIVE, "no header was forged"))
     victim = rows_of(evidence, "victim")
-    return delivered(evidence, [*findings, *_wrongful(context, victim, at_once(context.policy))])
+    return delivered(evidence, [*findings, *_wrongful(context, victim, context.policy.allowance)])
 
 
 def _wrongful(context: RateLimitContext, rows: NDArray[np.int64], needed: int) -> list[Finding]:
